@@ -1,0 +1,126 @@
+// `phaul migrate PID HOST`: moves a process tree from this host to another.
+
+using System.CommandLine;
+using System.CommandLine.Parsing;
+using Phaul.Cli.Arguments;
+using Phaul.Cli.Hosting;
+using Phaul.Cli.Output;
+
+namespace Phaul.Cli.Commands;
+
+/// <summary>Makes the command.</summary>
+internal static class MigrateCommand
+{
+    private const long LeastBandwidth = 64 << 10;
+
+    private static readonly IReadOnlyDictionary<string, MigrationMode> Modes = new Dictionary<string, MigrationMode>(StringComparer.OrdinalIgnoreCase)
+    {
+        ["auto"] = MigrationMode.Auto,
+        ["stop-and-copy"] = MigrationMode.StopAndCopy,
+        ["pre-copy"] = MigrationMode.PreCopy,
+        ["post-copy"] = MigrationMode.PostCopy,
+        ["hybrid"] = MigrationMode.Hybrid,
+    };
+
+    /// <summary>`phaul migrate`.</summary>
+    public static Command Create(Streams streams)
+    {
+        var convergenceDefaults = new ConvergenceOptions();
+        var pid = Quantities.Pid("The root of the process tree", required: true);
+        var mode = new Option<MigrationMode>("--mode")
+        {
+            Description = "How memory moves: auto, stop-and-copy, pre-copy, post-copy or hybrid. With post-copy and hybrid a link lost after " +
+                "the commit loses the program",
+            HelpName = "MODE",
+            CustomParser = ParseMode,
+            DefaultValueFactory = _ => MigrationMode.Auto,
+        };
+        var bandwidth = Quantities.Size("--bandwidth-limit", "Bytes a second while the program runs, such as 100M", LeastBandwidth);
+        var limitFrozen = new Option<bool>("--limit-frozen-part") { Description = "Apply --bandwidth-limit while the program is frozen, too" };
+        var maxDowntime = Quantities.Span("--max-downtime", "Pre-copy: hand over as soon as the predicted downtime fits, such as 500ms");
+        var maxIterations = Quantities.Number("--max-iterations", "Pre-copy: at most so many iterations", convergenceDefaults.MaxIterations, 1, 1000);
+        var minPages = Quantities.Number("--min-pages", "Pre-copy: hand over once an iteration writes fewer pages", convergenceDefaults.MinPages, 0, long.MaxValue);
+        var maxGrowth = Quantities.Number(
+            "--max-growth", "Pre-copy: hand over once an iteration writes so many pages more than the one before", convergenceDefaults.MaxGrowth, 0,
+            long.MaxValue);
+        var maxFrozen = Quantities.Span("--max-frozen", "Roll back if the program stays frozen for longer [default: 5m]");
+        var connectTimeout = Quantities.Span("--connect-timeout", "Time allowed to connect and authenticate [default: 15s]");
+        var peerTimeout = Quantities.Span("--peer-timeout", "A destination that is silent for so long is taken for lost [default: 15s]");
+        var keepImages = new Option<bool>("--keep-images") { Description = "Keep images and logs on both hosts after success" };
+        var durable = new Option<bool>("--durable") { Description = "Images and journal reach the disk before the commit" };
+        var destination = new DestinationArguments();
+        var tree = new TreeArguments();
+        var host = new HostArguments();
+        var json = CommandRun.Json();
+        var verbose = new Option<bool>("--verbose", "-v") { Description = "Tell the story, with CRIU's log of what failed" };
+
+        var command = new Command(
+            "migrate", "Moves a process tree from this host to another, where `phaul serve` runs. Ctrl+C or SIGTERM before the commit rolls back.") { pid };
+        destination.AddTo(command, required: true);
+        command.Add(mode);
+        tree.AddTo(command);
+        foreach (var option in (Option[])[bandwidth, limitFrozen, maxDowntime, maxIterations, minPages, maxGrowth, maxFrozen, connectTimeout, peerTimeout])
+            command.Add(option);
+        host.AddTo(command);
+        foreach (var option in (Option[])[keepImages, durable, json, verbose])
+            command.Add(option);
+
+        command.SetAction(async (arguments, _) =>
+        {
+            var display = new TextDisplay(streams, arguments.GetValue(verbose));
+            return await CommandRun.WithDisplayAsync(streams, arguments.GetValue(json), display, async pump =>
+            {
+                using var peers = destination.ReadPeers(arguments);
+                var request = new MigrationRequest
+                {
+                    Pid = arguments.GetValue(pid)!.Value,
+                    Destination = destination.Read(arguments, peers),
+                    Mode = arguments.GetValue(mode),
+                    Options = tree.Read(arguments),
+                    Convergence = new ConvergenceOptions
+                    {
+                        MaxIterations = arguments.GetValue(maxIterations),
+                        MinPages = arguments.GetValue(minPages),
+                        MaxGrowth = arguments.GetValue(maxGrowth),
+                        MaxDowntime = arguments.GetValue(maxDowntime),
+                    },
+                    CriuPath = arguments.GetValue(host.Criu)!,
+                    WorkDirectory = arguments.GetValue(host.WorkDirectory),
+                    StateDirectory = arguments.GetValue(host.StateDirectory),
+                    KeepImages = arguments.GetValue(keepImages),
+                    BandwidthLimit = arguments.GetValue(bandwidth),
+                    LimitFrozenPart = arguments.GetValue(limitFrozen),
+                    Durable = arguments.GetValue(durable),
+                };
+                request = request with
+                {
+                    MaxFrozen = arguments.GetValue(maxFrozen) ?? request.MaxFrozen,
+                    ConnectTimeout = arguments.GetValue(connectTimeout) ?? request.ConnectTimeout,
+                    PeerTimeout = arguments.GetValue(peerTimeout) ?? request.PeerTimeout,
+                };
+                return await MigrateAsync(pump, request, streams);
+            });
+        });
+        return command;
+    }
+
+    private static async Task<ExitCode> MigrateAsync(EventPump pump, MigrationRequest request, Streams streams)
+    {
+        // A rollback must not be cut short by impatience; SIGKILL is safe, too: CRIU then resumes the program
+        using var signals = new TerminationSignals(_ => streams.Error.WriteLine("phaul: still rolling back"));
+        var migration = new SourceMigration(request, pump);
+        var result = await migration.RunAsync(signals.Token);
+        await pump.ReportAsync(JsonLines.From(result), MigrationText.Summary(result).TrimEnd());
+        if (signals.Received)
+            streams.Error.WriteLine("phaul: too late to cancel: the migration was committed");
+        return ExitCode.Done;
+    }
+
+    private static MigrationMode ParseMode(ArgumentResult result)
+    {
+        if (Modes.TryGetValue(result.Tokens[^1].Value, out var mode))
+            return mode;
+        result.AddError($"'{result.Tokens[^1].Value}' is not a mode: expected one of {string.Join(", ", Modes.Keys)}.");
+        return default;
+    }
+}

@@ -1,0 +1,117 @@
+// Watches a process tree through pidfds, so that its death can be proved, and brought about, without mistaking another process for it.
+
+using Phaul.Native;
+using Phaul.Procfs;
+
+namespace Phaul.Engines;
+
+/// <summary>
+/// One pidfd for every process of a tree. A process counts as exited once all its threads have ended, also while it is a
+/// zombie: it can never run an instruction again.
+/// </summary>
+public sealed class TreeWatch : IDisposable
+{
+    private readonly List<Entry> _entries;
+
+    private TreeWatch(ProcessTree tree, List<Entry> entries)
+    {
+        Tree = tree;
+        _entries = entries;
+    }
+
+    /// <summary>The tree that is watched.</summary>
+    public ProcessTree Tree { get; }
+
+    /// <summary>The processes that have not exited yet.</summary>
+    public IReadOnlyList<TreeMember> Alive => [.. _entries.Where(entry => !entry.HasExited).Select(entry => entry.Member)];
+
+    /// <summary>The processes that have exited.</summary>
+    public IReadOnlyList<TreeMember> Exited => [.. _entries.Where(entry => entry.HasExited).Select(entry => entry.Member)];
+
+    /// <summary>Opens a pidfd for each process of a tree. One that is gone already counts as exited.</summary>
+    /// <exception cref="NativeException">A process lives but could not be watched (too many open descriptors, for one).</exception>
+    public static TreeWatch Open(ProcessTree tree) => Open(tree, ProcFileSystem.Host);
+
+    internal static TreeWatch Open(ProcessTree tree, ProcFileSystem proc)
+    {
+        var entries = new List<Entry>(tree.Members.Count);
+        try
+        {
+            foreach (var member in tree.Members)
+            {
+                // The start time is read after the pidfd was opened: if it is the member's, the member was alive when the
+                // pidfd was opened, and so the pidfd is the member's; if not, the pid was another's already.
+                var descriptor = TryOpen(member.Pid);
+                if (descriptor is not null && ProcStat.Read(proc, member.Pid)?.StartTime != member.StartTime)
+                {
+                    descriptor.Dispose();
+                    descriptor = null;
+                }
+
+                entries.Add(new Entry(member, descriptor));
+            }
+
+            return new TreeWatch(tree, entries);
+        }
+        catch
+        {
+            entries.ForEach(entry => entry.Descriptor?.Dispose());
+            throw;
+        }
+    }
+
+    /// <summary>Waits until every process has exited.</summary>
+    /// <param name="limit">How long at most; zero only looks.</param>
+    /// <param name="cancellationToken">Gives up waiting.</param>
+    /// <returns>Whether all have exited; <see cref="Alive"/> names those that have not.</returns>
+    public async Task<bool> WaitAllExitedAsync(TimeSpan limit, CancellationToken cancellationToken = default)
+    {
+        cancellationToken.ThrowIfCancellationRequested();
+        if (_entries.TrueForAll(entry => entry.HasExited)) return true;
+        if (limit <= TimeSpan.Zero) return false;
+
+        using var timeout = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
+        timeout.CancelAfter(limit);
+        try
+        {
+            await Task.WhenAll(_entries.Select(entry => entry.Descriptor?.WaitForExitAsync(timeout.Token) ?? Task.CompletedTask))
+                .ConfigureAwait(false);
+            return true;
+        }
+        catch (OperationCanceledException) when (!cancellationToken.IsCancellationRequested)
+        {
+            return _entries.TrueForAll(entry => entry.HasExited);
+        }
+    }
+
+    /// <summary>Sends SIGKILL to every process that has not exited. Returns at once; the deaths are to be waited for.</summary>
+    /// <exception cref="NativeException">A signal was refused.</exception>
+    public void Kill()
+    {
+        foreach (var entry in _entries)
+        {
+            if (!entry.HasExited) entry.Descriptor!.SendSignal(Libc.SignalKill);
+        }
+    }
+
+    /// <inheritdoc/>
+    public void Dispose() => _entries.ForEach(entry => entry.Descriptor?.Dispose());
+
+    private static ProcessDescriptor? TryOpen(int pid)
+    {
+        try
+        {
+            return ProcessDescriptor.Open(pid);
+        }
+        catch (NativeException e) when (e.Errno is Libc.Esrch or Libc.Enoent or Libc.Einval)
+        {
+            // There is no such process; ENOENT and EINVAL: the pid is that of a mere thread by now.
+            return null;
+        }
+    }
+
+    private sealed record Entry(TreeMember Member, ProcessDescriptor? Descriptor)
+    {
+        public bool HasExited => Descriptor is null || Descriptor.HasExited;
+    }
+}

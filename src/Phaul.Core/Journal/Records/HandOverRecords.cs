@@ -1,0 +1,44 @@
+// What recovery needs to know of the hand-over: which processes, which images, and how far the commit had come.
+
+using System.Text.Json;
+
+namespace Phaul.Journal;
+
+/// <summary>A process that cannot be mistaken for a later one with the same pid.</summary>
+/// <param name="Pid">Its pid, as this host sees it.</param>
+/// <param name="StartTimeTicks">Its start, in clock ticks since boot (<c>/proc/PID/stat</c>, field 22).</param>
+/// <param name="Command">Its command name, for people.</param>
+public sealed record JournaledProcess(int Pid, long StartTimeTicks, string? Command = null);
+
+/// <summary>Source: every process of the tree. Its death is the commit, so this is what recovery looks for.</summary>
+/// <param name="BootId">The boot of the host in which these start times count (<c>/proc/sys/kernel/random/boot_id</c>).</param>
+/// <param name="Processes">All processes of the tree, the root first.</param>
+public sealed record TreeIdentity(string BootId, IReadOnlyList<JournaledProcess> Processes) : JournalRecord;
+
+/// <summary>Where this side keeps the migration's images and logs.</summary>
+/// <param name="Directory">An absolute path.</param>
+public sealed record ImagesPlace(string Directory) : JournalRecord;
+
+/// <summary>Destination: the restored tree exists and is held; or, after a resolution, exists again.</summary>
+/// <param name="RootPid">The root pid here.</param>
+/// <param name="BootId">The boot of this host in which the start times count.</param>
+/// <param name="Processes">All restored processes.</param>
+/// <param name="ImagesDirectory">The directory of the last image of the chain: what a second restore starts from.</param>
+/// <param name="RestoreOptions">What else a second restore needs, as its writer likes; null if nothing.</param>
+public sealed record Prepared(
+    int RootPid, string BootId, IReadOnlyList<JournaledProcess> Processes, string ImagesDirectory, JsonElement? RestoreOptions = null)
+    : JournalRecord;
+
+/// <summary>
+/// Source: the destination is prepared, and the tree is about to be killed. After this only the tree itself tells whether it was.
+/// </summary>
+public sealed record CommitIntent : JournalRecord;
+
+/// <summary>Source: every process of the tree was seen to be gone. There is no way back.</summary>
+/// <param name="PagesStillServed">
+/// Memory is still only here and being served (PostCopy): until <see cref="MemoryComplete"/> this side is needed.
+/// </param>
+public sealed record TreeGone(bool PagesStillServed = false) : JournalRecord;
+
+/// <summary>All memory of the program is on the destination.</summary>
+public sealed record MemoryComplete : JournalRecord;

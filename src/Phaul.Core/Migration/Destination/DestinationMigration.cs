@@ -1,0 +1,474 @@
+// One migration from the destination's side: checks, receives, restores, holds; runs it or discards it when told.
+
+using System.Text.Json;
+using Phaul.Preflight;
+using Phaul.Criu;
+using Phaul.Images;
+using Phaul.Journal;
+using Phaul.Native;
+using Phaul.Transport;
+using Phaul.Wire;
+
+namespace Phaul;
+
+/// <summary>
+/// Serves what a source asks for, one request after the other; only Abort may come while a request is being served.
+/// It outlives its connection while it holds a prepared tree: then it waits for a verdict (<see cref="SettleAsync"/>).
+/// </summary>
+internal sealed class DestinationMigration : IAsyncDisposable
+{
+    private readonly DestinationServerOptions _server;
+    private readonly PhaulConnection _connection;
+    private readonly MigrationRecorder _recorder;
+    private readonly WorkDirectory _workDirectory;
+    private readonly Begin _begin;
+    private readonly ProcessOptions _options;
+    private readonly SemaphoreSlim _deciding = new(1, 1);
+    private readonly CancellationTokenSource _calledOff = new();
+    private PhaulServer? _phaul;
+    private PageRelay? _relay;
+    private System.Net.Sockets.Socket? _criuSocket;
+    private readonly List<Task> _watches = [];
+    private HeldTree? _held;
+    private PhaulMigrationResult? _sourceResult;
+    private readonly CancellationTokenSource _superseded = new();
+    private readonly TaskCompletionSource _served = new(TaskCreationOptions.RunContinuationsAsynchronously);
+    private volatile bool _answering;
+    private long _imageBytes;
+    private bool _finished;
+
+    private DestinationMigration(
+        DestinationServerOptions server, PhaulConnection connection, MigrationRecorder recorder, WorkDirectory workDirectory, Begin begin)
+    {
+        (_server, _connection, _recorder, _workDirectory, _begin) = (server, connection, recorder, workDirectory, begin);
+        _options = ProcessOptionsOnWire.FromMessage(begin.Options ?? new RestoreOptions());
+    }
+
+    public string MigrationId => _recorder.MigrationId;
+
+    public MigrationState State => _recorder.State;
+
+    /// <summary>Whether it holds a prepared tree that only a verdict can end, or a verdict is being carried out.</summary>
+    public bool AwaitsVerdict => _superseded.IsCancellationRequested || _recorder.State is MigrationState.InDoubt;
+
+    public ActiveMigration Snapshot => new(
+        MigrationId, $"{_connection.Peer.HostName} ({_connection.Peer.Address})", State, _recorder.StartTime, _connection.BytesReceived);
+
+    /// <summary>Opens the journal of a migration that a source has announced.</summary>
+    /// <exception cref="PhaulException">The announcement cannot be right, or the journal cannot be written.</exception>
+    public static async Task<DestinationMigration> AcceptAsync(
+        DestinationServerOptions server, StateDirectory stateDirectory, PhaulConnection connection, Begin begin,
+        IProgress<MigrationEvent>? observer, CancellationToken cancellationToken)
+    {
+        var id = Journal.MigrationId.Check(begin.MigrationId);
+        var mode = WireEnum.Parse<MigrationMode>(begin.Mode);
+        var root = begin.Survey?.Members.FirstOrDefault()
+            ?? throw new PhaulException(PhaulErrorId.ProtocolError, "The source announced a migration of no process");
+        var workDirectory = WorkDirectory.For(server.WorkDirectory ?? stateDirectory.ImagesPath, id, MigrationSide.Destination);
+        var journal = await MigrationJournal.CreateAsync(stateDirectory, id, MigrationSide.Destination, cancellationToken).ConfigureAwait(false);
+        var recorder = new MigrationRecorder(MigrationSide.Destination, id, journal, observer);
+        try
+        {
+            await recorder.WriteAsync(new Begun(
+                id, MigrationSide.Destination, Environment.MachineName, mode, root.Pid, root.Command, connection.Peer.HostName, workDirectory.Path)
+            {
+                PhaulVersion = PhaulVersion.Current,
+            }).ConfigureAwait(false);
+            await recorder.EnterAsync(MigrationState.Accepted).ConfigureAwait(false);
+            return new DestinationMigration(server, connection, recorder, workDirectory, begin);
+        }
+        catch
+        {
+            await recorder.DisposeAsync().ConfigureAwait(false);
+            throw;
+        }
+    }
+
+    /// <summary>Serves the source until the migration is over or the connection is. Comes back, whatever happened.</summary>
+    /// <param name="beginRequest">The number of the announcement, which is answered first.</param>
+    /// <param name="stopping">The server stops: what is not prepared is discarded, what is prepared stays in doubt.</param>
+    public async Task ServeAsync(ulong beginRequest, CancellationToken stopping)
+    {
+        using var ending = CancellationTokenSource.CreateLinkedTokenSource(stopping, _superseded.Token);
+        var serving = Task.CompletedTask;
+        string? end = null;
+        try
+        {
+            serving = ServeRequestAsync(beginRequest, new SourceMessage { Begin = _begin });
+            while (!_recorder.IsFinal || !serving.IsCompleted)
+            {
+                var message = await _connection.ReceiveControlAsync(SourceMessage.Parser, ending.Token).ConfigureAwait(false);
+                switch (message.BodyCase)
+                {
+                    case SourceMessage.BodyOneofCase.RecordIteration:
+                        await _recorder.RecordIterationAsync(RecordJson.ReadIteration(message.RecordIteration.Json, MigrationId)).ConfigureAwait(false);
+                        break;
+                    case SourceMessage.BodyOneofCase.RecordResult:
+                        _sourceResult = RecordJson.ReadResult(message.RecordResult.Json, MigrationId);
+                        return;
+                    case SourceMessage.BodyOneofCase.Abort:
+                        await _calledOff.CancelAsync().ConfigureAwait(false);
+                        await serving.ConfigureAwait(false);
+                        serving = ServeRequestAsync(message.Request, message);
+                        break;
+                    default:
+                        // The answer may be there before this side knows that it has been sent
+                        if (!serving.IsCompleted && !_answering)
+                            throw new PhaulException(PhaulErrorId.ProtocolError, $"The source sent {message.BodyCase} before the last request was answered");
+                        await serving.ConfigureAwait(false);
+                        serving = ServeRequestAsync(message.Request, message);
+                        break;
+                }
+            }
+
+            // The source's own result follows a commit; it is waited for as long as the connection lives, and no longer.
+            if (_recorder.State == MigrationState.Running)
+            {
+                var message = await _connection.ReceiveControlAsync(SourceMessage.Parser, ending.Token).ConfigureAwait(false);
+                if (message.BodyCase == SourceMessage.BodyOneofCase.RecordResult)
+                    _sourceResult = RecordJson.ReadResult(message.RecordResult.Json, MigrationId);
+            }
+        }
+        catch (OperationCanceledException) when (ending.IsCancellationRequested)
+        {
+            end = stopping.IsCancellationRequested ? "the server was stopped" : "the source came back over another connection";
+        }
+        catch (PhaulException exception)
+        {
+            end = exception.Message;
+        }
+        finally
+        {
+            if (State is not (MigrationState.Committing or MigrationState.Running))
+                await _calledOff.CancelAsync().ConfigureAwait(false);
+            await serving.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+            await EndAsync(end).ConfigureAwait(false);
+            _served.TrySetResult();
+        }
+    }
+
+    /// <summary>The source's verdict came over another connection.</summary>
+    /// <exception cref="PhaulException">It contradicts what has happened here, or could not be carried out.</exception>
+    public async Task<DestinationMessage> SettleAsync(Settle.Types.Verdict verdict)
+    {
+        // The old connection may look alive for a while yet; the verdict is newer than anything that could come over it.
+        await _superseded.CancelAsync().ConfigureAwait(false);
+        await _served.Task.ConfigureAwait(false);
+        var answer = verdict == Settle.Types.Verdict.Committed
+            ? new DestinationMessage { Running = await CommitAsync().ConfigureAwait(false) }
+            : new DestinationMessage { Discarded = await DiscardAsync("the source rolled back").ConfigureAwait(false) };
+        await FinishAsync("settled by the source over another connection").ConfigureAwait(false);
+        return answer;
+    }
+
+    /// <inheritdoc/>
+    public async ValueTask DisposeAsync()
+    {
+        await _calledOff.CancelAsync().ConfigureAwait(false);
+        if (_held is not null)
+            await _held.DisposeAsync().ConfigureAwait(false);
+        _held = null;
+        await ClosePagesAsync().ConfigureAwait(false);
+        await Task.WhenAll(_watches).ConfigureAwait(false);
+        await _recorder.DisposeAsync().ConfigureAwait(false);
+        _deciding.Dispose();
+        _calledOff.Dispose();
+        _superseded.Dispose();
+    }
+
+    private async Task ServeRequestAsync(ulong request, SourceMessage message)
+    {
+        _answering = false;
+        DestinationMessage answer;
+        try
+        {
+            answer = message.BodyCase switch
+            {
+                SourceMessage.BodyOneofCase.Begin => await BeginAsync().ConfigureAwait(false),
+                SourceMessage.BodyOneofCase.StartIteration => await StartIterationAsync(message.StartIteration).ConfigureAwait(false),
+                SourceMessage.BodyOneofCase.StopIteration => await StopIterationAsync().ConfigureAwait(false),
+                SourceMessage.BodyOneofCase.ReceiveImages => await ReceiveImagesAsync().ConfigureAwait(false),
+                SourceMessage.BodyOneofCase.Restore => await RestoreAsync().ConfigureAwait(false),
+                SourceMessage.BodyOneofCase.Commit => new DestinationMessage { Running = await CommitAsync().ConfigureAwait(false) },
+                SourceMessage.BodyOneofCase.Abort => new DestinationMessage { Discarded = await DiscardAsync(message.Abort.Reason).ConfigureAwait(false) },
+                _ => throw new PhaulException(PhaulErrorId.ProtocolError, $"{message.BodyCase} is no request of a migration under way"),
+            };
+        }
+        catch (OperationCanceledException exception)
+        {
+            answer = new DestinationMessage { Failure = FailureOnWire.ToMessage(
+                new PhaulException(PhaulErrorId.Cancelled, "The migration was called off", exception), Environment.MachineName, State) };
+        }
+        catch (Exception exception)
+        {
+            answer = new DestinationMessage { Failure = FailureOnWire.ToMessage(exception, Environment.MachineName, State) };
+            _recorder.Story($"{message.BodyCase} failed: {exception.Message}");
+        }
+
+        answer.Request = request;
+        _answering = true;
+        try
+        {
+            await _connection.SendControlAsync(answer, CancellationToken.None).ConfigureAwait(false);
+        }
+        catch (Exception exception) when (exception is PhaulException or OperationCanceledException)
+        {
+            _recorder.Story($"The answer to {message.BodyCase} could not be sent: {exception.Message}");
+        }
+    }
+
+    private async Task<DestinationMessage> BeginAsync()
+    {
+        var checks = await DestinationChecks.RunAsync(
+            _begin.Survey, _server, _options, Path.GetDirectoryName(_workDirectory.Path)!, WireEnum.Parse<MigrationMode>(_begin.Mode),
+            _calledOff.Token).ConfigureAwait(false);
+        var answer = new Checked();
+        answer.Checks.AddRange(checks.Select(check => new Check
+        {
+            Name = check.Name,
+            Verdict = check.Verdict.ToString(),
+            Message = check.Message,
+            Remedy = check.Remedy ?? "",
+        }));
+        if (_begin.CheckOnly)
+            await _recorder.EnterAsync(MigrationState.Discarded, "only checks were asked for").ConfigureAwait(false);
+        else if (checks.Any(check => check.Verdict == CheckVerdict.Failed))
+            await _recorder.EnterAsync(MigrationState.Discarded, "a check failed").ConfigureAwait(false);
+        return new DestinationMessage { Checked = answer };
+    }
+
+    private async Task<DestinationMessage> StartIterationAsync(StartIteration start)
+    {
+        if (_phaul is null)
+            await OpenPagesAsync().ConfigureAwait(false);
+        RequireSpace((long)Math.Min(start.ExpectedBytes, long.MaxValue));
+        await _phaul!.StartIterationAsync(_calledOff.Token).ConfigureAwait(false);
+        _watches.Add(ReportFailureAsync(_phaul.PageServerExit));
+        return new DestinationMessage { Done = new Done() };
+    }
+
+    private async Task OpenPagesAsync()
+    {
+        _workDirectory.Create();
+        await _recorder.WriteAsync(new ImagesPlace(_workDirectory.Path)).ConfigureAwait(false);
+        await _recorder.EnterAsync(MigrationState.Receiving).ConfigureAwait(false);
+        (_criuSocket, var relayEnd) = SocketPair.CreateStream();
+        _relay = new PageRelay(relayEnd, _connection.OpenChannel(ChannelId.Pages));
+        _relay.Start();
+        _watches.Add(ReportFailureAsync(_relay.Completion));
+        _phaul = new PhaulServer(new PhaulConfig
+        {
+            MemorySocket = _criuSocket,
+            WorkDirectory = _workDirectory.Path,
+            CriuPath = _server.CriuPath,
+            Options = _options,
+            MigrationId = MigrationId,
+        });
+        await _phaul.WarmUpAsync(_calledOff.Token).ConfigureAwait(false);
+    }
+
+    /// <summary>A page server that died is told to the source at once: its dump would otherwise wait for it.</summary>
+    private async Task ReportFailureAsync(Task pagePath)
+    {
+        try
+        {
+            await pagePath.ConfigureAwait(false);
+        }
+        catch (PhaulException exception) when (exception.ErrorId == PhaulErrorId.PageTransferFailed && !_connection.Closed.IsCancellationRequested)
+        {
+            try
+            {
+                await _connection.SendControlAsync(
+                    new DestinationMessage { Failure = FailureOnWire.ToMessage(exception, Environment.MachineName, State) },
+                    CancellationToken.None).ConfigureAwait(false);
+            }
+            catch (PhaulException)
+            {
+                // The connection has ended meanwhile, which tells the source as well.
+            }
+        }
+        catch (Exception exception) when (exception is PhaulException or CriuException or OperationCanceledException or ObjectDisposedException)
+        {
+            // The connection or the migration ended: everybody who uses it learns so by itself.
+        }
+    }
+
+    private async Task<DestinationMessage> StopIterationAsync()
+    {
+        await RequirePages().StopIterationAsync(_calledOff.Token).ConfigureAwait(false);
+        return new DestinationMessage { Done = new Done() };
+    }
+
+    private async Task<DestinationMessage> ReceiveImagesAsync()
+    {
+        var totals = await ImageReceiver.ReceiveAsync(
+            RequirePages().LastImagesDirectory, _connection.OpenChannel(ChannelId.Images),
+            new ImageLimits { MinFreeBytes = _server.MinFreeBytes }, _begin.Durable, cancellationToken: _calledOff.Token).ConfigureAwait(false);
+        _imageBytes += totals.Bytes;
+        return new DestinationMessage { ImagesReceived = new ImagesReceived { Count = (uint)totals.Count, Bytes = (ulong)totals.Bytes } };
+    }
+
+    private async Task<DestinationMessage> RestoreAsync()
+    {
+        var phaul = RequirePages();
+        await _recorder.EnterAsync(MigrationState.Restoring).ConfigureAwait(false);
+        // The page server writes what it buffers when it ends; restoring earlier would read torn pagemaps.
+        await phaul.StopIterationAsync(_calledOff.Token).ConfigureAwait(false);
+        _held = await HeldTree.RestoreAsync(phaul.Criu, phaul.LastImagesDirectory, _options, _calledOff.Token).ConfigureAwait(false);
+
+        await _recorder.WriteAsync(PreparedRecord(_held, phaul.LastImagesDirectory)).ConfigureAwait(false);
+        await _recorder.EnterAsync(MigrationState.Prepared, durable: true).ConfigureAwait(false);
+        return new DestinationMessage { Prepared = new Wire.Prepared { RootPid = _held.Tree.RootPid } };
+    }
+
+    private Journal.Prepared PreparedRecord(HeldTree held, string imagesDirectory) => new(
+        held.Tree.RootPid, held.Tree.BootId,
+        held.Tree.Members.Select(member => new JournaledProcess(member.Pid, (long)member.StartTime, member.Command)).ToArray(),
+        imagesDirectory,
+        JsonSerializer.SerializeToElement(Google.Protobuf.JsonFormatter.Default.Format(ProcessOptionsOnWire.ToMessage(_options))));
+
+    private async Task<Running> CommitAsync()
+    {
+        await _deciding.WaitAsync().ConfigureAwait(false);
+        try
+        {
+            if (State == MigrationState.Running)
+                return new Running { RootPid = _held!.Tree.RootPid };
+            if (State is not (MigrationState.Prepared or MigrationState.InDoubt) || _held is null)
+                throw new PhaulException(PhaulErrorId.InDoubt, $"Nothing is prepared here: this side is {State}") { Step = State };
+            await _recorder.EnterIfPossibleAsync(MigrationState.Committing, durable: true).ConfigureAwait(false);
+            await _held.ResumeAsync().ConfigureAwait(false);
+            await _recorder.EnterIfPossibleAsync(MigrationState.Running).ConfigureAwait(false);
+            return new Running { RootPid = _held.Tree.RootPid };
+        }
+        finally
+        {
+            _deciding.Release();
+        }
+    }
+
+    private async Task<Discarded> DiscardAsync(string reason)
+    {
+        await _deciding.WaitAsync().ConfigureAwait(false);
+        try
+        {
+            if (State is MigrationState.Committing or MigrationState.Running)
+                throw new PhaulException(PhaulErrorId.ProtocolError, $"It cannot be discarded any more: this side is {State}") { Step = State };
+            if (State != MigrationState.Discarded)
+            {
+                if (_held is not null && !await _held.DiscardAsync().ConfigureAwait(false))
+                    await _recorder.WarnAsync("Processes of the discarded tree were killed but have not exited yet.").ConfigureAwait(false);
+                await _recorder.EnterIfPossibleAsync(MigrationState.Discarded, reason).ConfigureAwait(false);
+            }
+
+            return new Discarded { ImagesDirectory = Directory.Exists(_workDirectory.Path) ? _workDirectory.Path : "" };
+        }
+        finally
+        {
+            _deciding.Release();
+        }
+    }
+
+    /// <summary>The connection is over. What is not prepared goes; what is prepared and undecided is held.</summary>
+    private async Task EndAsync(string? reason)
+    {
+        await ClosePagesAsync().ConfigureAwait(false);
+        await _deciding.WaitAsync().ConfigureAwait(false);
+        var holds = false;
+        try
+        {
+            if (State == MigrationState.Prepared)
+            {
+                await _recorder.EnterIfPossibleAsync(
+                    MigrationState.InDoubt, $"the source was lost before it gave its verdict: {reason}", durable: true).ConfigureAwait(false);
+            }
+
+            holds = State == MigrationState.InDoubt;
+        }
+        finally
+        {
+            _deciding.Release();
+        }
+
+        if (!holds)
+        {
+            if (!_recorder.IsFinal && State != MigrationState.Committing)
+                await DiscardAsync(reason ?? "the source left").ConfigureAwait(false);
+            await FinishAsync(reason).ConfigureAwait(false);
+        }
+    }
+
+    /// <summary>Removes what is not to be kept and writes the result.</summary>
+    private async Task FinishAsync(string? reason)
+    {
+        if (_finished)
+            return;
+        _finished = true;
+        // What was refused has no images; what failed keeps them for a post-mortem.
+        if (State == MigrationState.Running && !_begin.KeepImages && _workDirectory.TryRemove() is { } obstacle)
+            await _recorder.WarnAsync($"The images in {_workDirectory.Path} could not be removed: {obstacle}").ConfigureAwait(false);
+        await _recorder.WriteIfPossibleAsync(new Finished(Result(reason)), durable: true).ConfigureAwait(false);
+    }
+
+    private PhaulMigrationResult Result(string? error)
+    {
+        var root = _begin.Survey.Members[0];
+        var iterations = _recorder.Iterations;
+        return new PhaulMigrationResult
+        {
+            MigrationId = MigrationId,
+            Side = MigrationSide.Destination,
+            Mode = WireEnum.Parse<MigrationMode>(_begin.Mode),
+            State = State,
+            ProgramState = State switch
+            {
+                MigrationState.Running => ProgramState.RunningOnDestination,
+                MigrationState.Discarded => ProgramState.RunningOnSource,
+                _ => ProgramState.Unknown,
+            },
+            SourceHost = _connection.Peer.HostName,
+            DestinationHost = Environment.MachineName,
+            Pid = root.Pid,
+            ProcessName = root.Command,
+            DestinationPid = State == MigrationState.Running ? _held?.Tree.RootPid : null,
+            StartTime = _recorder.StartTime,
+            Duration = _recorder.Elapsed,
+            Downtime = _sourceResult?.Downtime,
+            BytesSent = _connection.BytesReceived,
+            PageBytes = _relay?.BytesFromPeer ?? 0,
+            ImageBytes = _imageBytes,
+            PagesWritten = iterations.Sum(iteration => iteration.PagesWritten),
+            IterationCount = iterations.Count,
+            States = _recorder.States,
+            ImagesDirectory = Directory.Exists(_workDirectory.Path) ? _workDirectory.Path : null,
+            Warnings = _recorder.Warnings,
+            Error = State == MigrationState.Running ? null : error ?? _recorder.States[^1].Reason,
+        };
+    }
+
+    private async Task ClosePagesAsync()
+    {
+        if (_relay is not null)
+            await _relay.DisposeAsync().ConfigureAwait(false);
+        _criuSocket?.Dispose();
+        // A held tree needs its CRIU: the server is disposed with it.
+        if (_phaul is not null && _held is null)
+            await _phaul.DisposeAsync().ConfigureAwait(false);
+    }
+
+    private PhaulServer RequirePages() =>
+        _phaul ?? throw new PhaulException(PhaulErrorId.ProtocolError, "The source asked for images before an iteration");
+
+    private void RequireSpace(long bytes)
+    {
+        var free = FileSystemSpace.AvailableBytes(_workDirectory.Path);
+        if (free - bytes < _server.MinFreeBytes)
+        {
+            throw new PhaulException(
+                PhaulErrorId.CheckFailed, $"{bytes >> 20} MiB are expected, but only {free >> 20} MiB are free below {_workDirectory.Path}")
+            {
+                RecommendedAction = "Free space there, or name another work directory for the server.",
+            };
+        }
+    }
+}

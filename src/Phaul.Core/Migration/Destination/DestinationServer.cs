@@ -1,0 +1,290 @@
+// Listens for sources and serves their migrations; keeps those that hold a prepared tree until a verdict comes.
+
+using System.Collections.Concurrent;
+using System.Net;
+using Phaul.Criu;
+using Phaul.Journal;
+using Phaul.Transport;
+using Phaul.Wire;
+
+namespace Phaul;
+
+/// <summary>The destination of migrations. One object serves many, one after the other and at the same time.</summary>
+/// <example>
+/// <code>
+/// await using var server = new DestinationServer(new DestinationServerOptions { Certificate = mine, TrustedFingerprints = [theirs] });
+/// await server.StartAsync();
+/// await server.Completion;
+/// </code>
+/// </example>
+public sealed class DestinationServer : IAsyncDisposable
+{
+    // A source that has connected and says nothing holds a connection; it gets this long to say what it wants.
+    private static readonly TimeSpan FirstMessageLimit = TimeSpan.FromSeconds(30);
+
+    private readonly IProgress<MigrationEvent>? _observer;
+    private readonly StateDirectory _stateDirectory;
+    private readonly CancellationTokenSource _stopping = new();
+    private readonly ConcurrentDictionary<string, DestinationMigration> _migrations = new();
+    private readonly ConcurrentDictionary<Task, bool> _connections = new();
+    private readonly object _starting = new();
+    private PhaulListener? _listener;
+    private Task _accepting = Task.CompletedTask;
+    private Task? _stopped;
+
+    /// <summary>Makes a server; nothing is opened yet.</summary>
+    /// <param name="options">Where to listen, whom to trust, what to use.</param>
+    /// <param name="observer">Told of everything that happens in all migrations; each event names its migration.</param>
+    public DestinationServer(DestinationServerOptions options, IProgress<MigrationEvent>? observer = null)
+    {
+        ArgumentNullException.ThrowIfNull(options);
+        Options = options;
+        _observer = observer;
+        _stateDirectory = new StateDirectory(options.StateDirectory);
+    }
+
+    /// <summary>What it was told.</summary>
+    public DestinationServerOptions Options { get; }
+
+    /// <summary>Where it listens, the real port included; null before the start.</summary>
+    public EndPoint? LocalEndPoint => _listener?.LocalEndPoint;
+
+    /// <summary>The SHA-256 fingerprint for sources to pin; null before the start and without TLS.</summary>
+    public string? Fingerprint => _listener?.Fingerprint;
+
+    /// <summary>Its state.</summary>
+    public ServerState State { get; private set; }
+
+    /// <summary>The migrations being served, and those that hold a prepared tree.</summary>
+    public IReadOnlyList<ActiveMigration> ActiveMigrations => _migrations.Values.Select(migration => migration.Snapshot).ToArray();
+
+    /// <summary>Migrations in the state directory that a crash left unresolved, found at the start.</summary>
+    public IReadOnlyList<string> UnresolvedMigrations { get; private set; } = [];
+
+    /// <summary>Ends when the server has ended; faulted if it ended by itself.</summary>
+    public Task Completion => _completion.Task;
+
+    private readonly TaskCompletionSource _completion = new(TaskCreationOptions.RunContinuationsAsynchronously);
+
+    /// <summary>Connections that were not let in, and other things that concern no migration.</summary>
+    public event Action<string>? Notice;
+
+    /// <summary>Checks the options and the host and begins to listen.</summary>
+    /// <exception cref="PhaulException">It cannot listen as asked, or there is no criu.</exception>
+    public async Task StartAsync(CancellationToken cancellationToken = default)
+    {
+        lock (_starting)
+        {
+            if (State != ServerState.Created)
+                throw new InvalidOperationException($"The server is {State}.");
+            State = ServerState.Listening;
+        }
+
+        try
+        {
+            await RequireCriuAsync(cancellationToken).ConfigureAwait(false);
+            var history = await new MigrationHistory(_stateDirectory).ReadAsync(cancellationToken).ConfigureAwait(false);
+            UnresolvedMigrations = history
+                .Where(summary => summary.Side == MigrationSide.Destination && summary.NeedsResolution)
+                .Select(summary => summary.MigrationId)
+                .ToArray();
+            _listener = PhaulListener.Start(new ListenOptions
+            {
+                Address = Options.Address,
+                Port = Options.Port,
+                UnixSocketPath = Options.UnixSocketPath,
+                Certificate = Options.Certificate,
+                TrustedFingerprints = Options.TrustedFingerprints,
+                InsecureLoopback = Options.InsecureLoopback,
+                Connection = new ConnectionOptions { PeerTimeout = Options.PeerTimeout },
+                Rejected = text => Notice?.Invoke(text),
+            });
+        }
+        catch (Exception exception)
+        {
+            State = ServerState.Faulted;
+            _completion.TrySetException(exception);
+            throw;
+        }
+
+        _accepting = AcceptAsync(_listener);
+    }
+
+    /// <summary>
+    /// Stops listening, rolls back what is not committed, finishes what is, and ends. A prepared tree without a verdict ends
+    /// with the server and is restored again from its images when the verdict is known: the migration stays InDoubt.
+    /// </summary>
+    public Task StopAsync(CancellationToken cancellationToken = default)
+    {
+        lock (_starting)
+            _stopped ??= StopOnceAsync();
+        return _stopped.WaitAsync(cancellationToken);
+    }
+
+    /// <inheritdoc/>
+    public async ValueTask DisposeAsync()
+    {
+        await StopAsync().ConfigureAwait(false);
+        _stopping.Dispose();
+    }
+
+    private async Task StopOnceAsync()
+    {
+        if (State == ServerState.Listening)
+            State = ServerState.Stopping;
+        await _stopping.CancelAsync().ConfigureAwait(false);
+        if (_listener is not null)
+            await _listener.DisposeAsync().ConfigureAwait(false);
+        await _accepting.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        await Task.WhenAll(_connections.Keys).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        foreach (var migration in _migrations.Values)
+            await migration.DisposeAsync().ConfigureAwait(false);
+        _migrations.Clear();
+        if (State != ServerState.Faulted)
+            State = ServerState.Stopped;
+        _completion.TrySetResult();
+    }
+
+    private async Task AcceptAsync(PhaulListener listener)
+    {
+        try
+        {
+            while (true)
+            {
+                var connection = await listener.AcceptAsync(_stopping.Token).ConfigureAwait(false);
+                var serving = ServeAsync(connection);
+                _connections[serving] = true;
+                // The entry goes when the task ends; a task that has ended already is found by the continuation as well.
+                _ = serving.ContinueWith(done => _connections.TryRemove(done, out _), TaskScheduler.Default);
+            }
+        }
+        catch (OperationCanceledException) when (_stopping.IsCancellationRequested)
+        {
+            // Asked to stop.
+        }
+        catch (Exception exception)
+        {
+            State = ServerState.Faulted;
+            _completion.TrySetException(exception);
+        }
+    }
+
+    private async Task ServeAsync(PhaulConnection connection)
+    {
+        await using var owned = connection.ConfigureAwait(false);
+        try
+        {
+            using var limit = CancellationTokenSource.CreateLinkedTokenSource(_stopping.Token);
+            limit.CancelAfter(FirstMessageLimit);
+            var first = await connection.ReceiveControlAsync(SourceMessage.Parser, limit.Token).ConfigureAwait(false);
+            switch (first.BodyCase)
+            {
+                case SourceMessage.BodyOneofCase.Begin:
+                    await ServeMigrationAsync(connection, first).ConfigureAwait(false);
+                    break;
+                case SourceMessage.BodyOneofCase.Settle:
+                    // Let in although the server may be full: it ends a migration rather than beginning one.
+                    await SettleAsync(connection, first).ConfigureAwait(false);
+                    break;
+                default:
+                    throw new PhaulException(PhaulErrorId.ProtocolError, $"{first.BodyCase} is no first message");
+            }
+        }
+        catch (Exception exception) when (exception is PhaulException or OperationCanceledException)
+        {
+            Notice?.Invoke($"{connection.Peer.Address}: {exception.Message}");
+        }
+    }
+
+    private async Task ServeMigrationAsync(PhaulConnection connection, SourceMessage first)
+    {
+        DestinationMigration migration;
+        try
+        {
+            if (_migrations.Count >= Options.MaxMigrations)
+            {
+                throw new PhaulException(
+                    PhaulErrorId.ServerBusy, $"{_migrations.Count} migrations are being served already, the limit of this server")
+                {
+                    RecommendedAction = "Wait for one of them, or raise the server's -MaxMigrations / --max-migrations.",
+                };
+            }
+
+            migration = await DestinationMigration.AcceptAsync(
+                Options, _stateDirectory, connection, first.Begin, _observer, _stopping.Token).ConfigureAwait(false);
+        }
+        catch (Exception exception) when (exception is not OperationCanceledException)
+        {
+            await AnswerAsync(connection, first.Request, Failed(exception, MigrationState.Accepted)).ConfigureAwait(false);
+            throw exception as PhaulException ?? new PhaulException(PhaulErrorId.InternalError, exception.Message, exception);
+        }
+
+        _migrations[migration.MigrationId] = migration;
+        await migration.ServeAsync(first.Request, _stopping.Token).ConfigureAwait(false);
+        if (!migration.AwaitsVerdict)
+            await RemoveAsync(migration).ConfigureAwait(false);
+    }
+
+    private async Task SettleAsync(PhaulConnection connection, SourceMessage message)
+    {
+        DestinationMessage answer;
+        try
+        {
+            var id = Journal.MigrationId.Check(message.Settle.MigrationId);
+            if (message.Settle.Verdict == Settle.Types.Verdict.Unspecified)
+                throw new PhaulException(PhaulErrorId.ProtocolError, "The source gave no verdict");
+            if (_migrations.TryGetValue(id, out var migration))
+            {
+                answer = await migration.SettleAsync(message.Settle.Verdict).ConfigureAwait(false);
+                await RemoveAsync(migration).ConfigureAwait(false);
+            }
+            else
+            {
+                answer = await DestinationRecovery.SettleAsync(
+                    _stateDirectory, Options, id, message.Settle.Verdict, _observer, _stopping.Token).ConfigureAwait(false);
+            }
+        }
+        catch (Exception exception) when (exception is not OperationCanceledException)
+        {
+            answer = Failed(exception, MigrationState.InDoubt);
+        }
+
+        await AnswerAsync(connection, message.Request, answer).ConfigureAwait(false);
+        // The source closes; closing first could lose the answer that is still under way.
+        await connection.ReceiveControlAsync(SourceMessage.Parser, _stopping.Token).ConfigureAwait(false);
+    }
+
+    private async Task RemoveAsync(DestinationMigration migration)
+    {
+        if (_migrations.TryRemove(migration.MigrationId, out _))
+            await migration.DisposeAsync().ConfigureAwait(false);
+    }
+
+    private async Task RequireCriuAsync(CancellationToken cancellationToken)
+    {
+        try
+        {
+            await using var criu = new CriuClient(new CriuClientOptions { CriuPath = Options.CriuPath });
+            await criu.GetVersionAsync(cancellationToken).ConfigureAwait(false);
+        }
+        catch (CriuException exception)
+        {
+            throw new PhaulException(
+                exception.Kind == CriuFailure.NotFound ? PhaulErrorId.CriuNotFound : PhaulErrorId.CheckFailed, exception.Message, exception)
+            {
+                Host = Environment.MachineName,
+                CriuLog = exception.LogTail,
+                RecommendedAction = $"Install criu 4 on this host, or name it with -CriuPath / --criu (now: {Options.CriuPath}).",
+            };
+        }
+    }
+
+    private static DestinationMessage Failed(Exception exception, MigrationState step) =>
+        new() { Failure = FailureOnWire.ToMessage(exception, Environment.MachineName, step) };
+
+    private static async Task AnswerAsync(PhaulConnection connection, ulong request, DestinationMessage answer)
+    {
+        answer.Request = request;
+        await connection.SendControlAsync(answer, CancellationToken.None).ConfigureAwait(false);
+    }
+}

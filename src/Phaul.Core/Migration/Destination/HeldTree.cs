@@ -1,0 +1,116 @@
+// A restored tree that has not run an instruction: held in CRIU's post-restore until somebody decides.
+
+using Phaul.Criu;
+using Phaul.Engines;
+using Phaul.Native;
+
+namespace Phaul;
+
+/// <summary>Restores a tree and holds it. Exactly one of <see cref="ResumeAsync"/> and <see cref="DiscardAsync"/> ends it.</summary>
+internal sealed class HeldTree : IAsyncDisposable
+{
+    private static readonly TimeSpan DeathLimit = TimeSpan.FromSeconds(30);
+
+    private readonly TaskCompletionSource<bool> _verdict = new(TaskCreationOptions.RunContinuationsAsynchronously);
+    private readonly TaskCompletionSource<int> _prepared = new(TaskCreationOptions.RunContinuationsAsynchronously);
+    private readonly TaskCompletionSource _resumed = new(TaskCreationOptions.RunContinuationsAsynchronously);
+    private readonly CancellationTokenSource _callOff = new();
+    private Task<int> _restoring = null!;
+    private TreeWatch _watch = null!;
+
+    private HeldTree()
+    {
+    }
+
+    /// <summary>The tree: who is held.</summary>
+    public ProcessTree Tree { get; private set; } = null!;
+
+    /// <summary>Ends when CRIU lets go of the tree without having been told to: it died.</summary>
+    public Task CriuEnded => _restoring;
+
+    /// <summary>Restores and comes back when the tree is held.</summary>
+    /// <exception cref="CriuException">CRIU could not restore it; nothing is left of it.</exception>
+    /// <exception cref="OperationCanceledException">Cancelled; nothing is left of it.</exception>
+    public static async Task<HeldTree> RestoreAsync(
+        CriuClient criu, string imagesDirectory, ProcessOptions options, CancellationToken cancellationToken)
+    {
+        var held = new HeldTree();
+        // Once prepared, the source's verdict ends it and nothing else: the caller's token counts until then.
+        await using var _ = cancellationToken.Register(held._callOff.Cancel).ConfigureAwait(false);
+        held._restoring = held.RunCriuAsync(criu, imagesDirectory, options, held._callOff.Token);
+        await Task.WhenAny(held._prepared.Task, held._restoring).ConfigureAwait(false);
+        if (!held._prepared.Task.IsCompletedSuccessfully)
+        {
+            await held._restoring.ConfigureAwait(false);
+            throw new PhaulException(PhaulErrorId.RestoreFailed, "CRIU restored the tree without having it held");
+        }
+
+        try
+        {
+            held.Tree = ProcessTree.Capture(await held._prepared.Task.ConfigureAwait(false));
+            held._watch = TreeWatch.Open(held.Tree);
+            return held;
+        }
+        catch
+        {
+            held._verdict.TrySetResult(false);
+            await ((Task)held._restoring).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+            throw;
+        }
+    }
+
+    /// <summary>Lets it run and comes back when it does.</summary>
+    /// <exception cref="CriuException">CRIU failed at it. What became of the tree is not known; see <see cref="IsAlive"/>.</exception>
+    public async Task ResumeAsync()
+    {
+        if (!_verdict.TrySetResult(true))
+            throw new InvalidOperationException("It has been decided already.");
+        var first = await Task.WhenAny(_resumed.Task, _restoring).ConfigureAwait(false);
+        await first.ConfigureAwait(false);
+    }
+
+    /// <summary>Ends it, and sees that it is gone.</summary>
+    /// <returns>Whether it is gone.</returns>
+    public async Task<bool> DiscardAsync()
+    {
+        _verdict.TrySetResult(false);
+        await ((Task)_restoring).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        // CRIU kills what it restored; a CRIU that died held leaves it asleep for ever.
+        _watch.Kill();
+        return await _watch.WaitAllExitedAsync(DeathLimit, CancellationToken.None).ConfigureAwait(false);
+    }
+
+    /// <summary>Whether any process of it lives.</summary>
+    public bool IsAlive => _watch.Alive.Count > 0;
+
+    /// <inheritdoc/>
+    public async ValueTask DisposeAsync()
+    {
+        _verdict.TrySetResult(false);
+        await ((Task)_restoring).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        _watch.Dispose();
+        _callOff.Dispose();
+    }
+
+    private async Task<int> RunCriuAsync(CriuClient criu, string imagesDirectory, ProcessOptions options, CancellationToken cancellationToken)
+    {
+        using var directory = DirectoryDescriptor.Open(imagesDirectory);
+        return await criu.RestoreAsync(
+            RestoreRequest.ForRestore(options, directory),
+            new CriuNotifications(async (notification, criuGone) =>
+            {
+                switch (notification.Kind)
+                {
+                    case CriuNotificationKind.PostRestore:
+                        _prepared.TrySetResult(notification.Pid ?? 0);
+                        return await _verdict.Task.WaitAsync(criuGone).ConfigureAwait(false);
+                    case CriuNotificationKind.PostResume:
+                        _resumed.TrySetResult();
+                        return true;
+                    default:
+                        return true;
+                }
+            }),
+            cancellationToken).ConfigureAwait(false);
+    }
+}

@@ -1,0 +1,48 @@
+// What CRIU is told on the source: ProcessOptions as the options of a dump.
+
+using Microsoft.Win32.SafeHandles;
+using Phaul.Criu;
+using Phaul.Criu.Rpc;
+
+namespace Phaul;
+
+/// <summary>Makes the options of pre-dump and dump requests.</summary>
+internal static class DumpRequest
+{
+    public const string PreDumpLog = "pre-dump.log";
+    public const string DumpLog = "dump.log";
+
+    public static CriuOpts ForPreDump(PhaulConfig config, CriuClient criu, SafeFileHandle images, string? parent)
+    {
+        var options = Common(config, criu, images, parent);
+        options.LogFile = PreDumpLog;
+        options.TrackMem = true;
+        return options;
+    }
+
+    public static CriuOpts ForDump(PhaulConfig config, CriuClient criu, SafeFileHandle images, string? parent)
+    {
+        var options = Common(config, criu, images, parent);
+        options.LogFile = DumpLog;
+        options.NotifyScripts = true;
+        // Tracking without a parent would fail where the kernel has none; with one, the dump must look at what is dirty.
+        if (parent is not null)
+            options.TrackMem = true;
+        return options;
+    }
+
+    private static CriuOpts Common(PhaulConfig config, CriuClient criu, SafeFileHandle images, string? parent)
+    {
+        var options = new CriuOpts
+        {
+            Pid = config.Pid,
+            ImagesDirFd = (int)images.DangerousGetHandle(),
+            Ps = new PageServerInfo { Fd = criu.MemoryDescriptor },
+        };
+        ProcessOptionsOnWire.Apply(config.Options, options);
+        options.Timeout = (uint)config.Options.CriuTimeoutSeconds;
+        if (parent is not null)
+            options.ParentImg = parent;
+        return options;
+    }
+}

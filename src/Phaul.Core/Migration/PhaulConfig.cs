@@ -1,0 +1,45 @@
+// What a library user tells both ends of a migration: which tree, through which socket its memory flows, where images go.
+
+using System.Net.Sockets;
+
+namespace Phaul;
+
+/// <summary>The configuration shared by <see cref="PhaulClient"/> and <see cref="PhaulServer"/>.</summary>
+public sealed record PhaulConfig
+{
+    /// <summary>The pid of the root of the process tree to migrate, as the source host sees it. Not used on the destination.</summary>
+    public int Pid { get; init; }
+
+    /// <summary>
+    /// The connected stream socket through which CRIU sends memory pages (source) or receives them (destination).
+    /// It must be a UNIX stream socket: over TCP, CRIU's corking adds about 200 ms to the frozen time.
+    /// The caller keeps ownership and closes it after the migration.
+    /// </summary>
+    public required Socket MemorySocket { get; init; }
+
+    /// <summary>An existing directory in which image directories and logs may be created. They are left to the caller.</summary>
+    public required string WorkDirectory { get; init; }
+
+    /// <summary>The criu binary: a path, or a name looked up in <c>PATH</c>.</summary>
+    public string CriuPath { get; init; } = "criu";
+
+    /// <summary>What CRIU is told about the tree, the same on both sides.</summary>
+    public ProcessOptions Options { get; init; } = new();
+
+    /// <summary>When to stop iterating and hand over.</summary>
+    public ConvergenceOptions Convergence { get; init; } = new();
+
+    /// <summary>
+    /// Whether to iterate while the program runs: true (an error where dirty memory is not tracked), false, or null to ask CRIU.
+    /// </summary>
+    public bool? TrackMemory { get; init; }
+
+    /// <summary>Let page servers punch holes into earlier images where later ones have the page, so that memory is not held twice.</summary>
+    public bool AutoDedup { get; init; }
+
+    /// <summary>The migration's id, where there is one.</summary>
+    internal string? MigrationId { get; init; }
+
+    /// <summary>Counts the bytes that went through <see cref="MemorySocket"/>, where somebody does.</summary>
+    internal Func<long>? PageByteCounter { get; init; }
+}

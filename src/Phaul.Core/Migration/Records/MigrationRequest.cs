@@ -1,0 +1,82 @@
+// Everything that the source of a migration can be told. The common call sets the pid and the destination.
+
+using System.Security.Cryptography.X509Certificates;
+
+namespace Phaul;
+
+/// <summary>One migration, as asked for by a cmdlet, the CLI or a library user.</summary>
+public sealed record MigrationRequest
+{
+    /// <summary>The root pid of the tree to move.</summary>
+    public required int Pid { get; init; }
+
+    /// <summary>Where to.</summary>
+    public required MigrationEndpoint Destination { get; init; }
+
+    /// <summary>How memory moves.</summary>
+    public MigrationMode Mode { get; init; } = MigrationMode.Auto;
+
+    /// <summary>What CRIU is told about the tree.</summary>
+    public ProcessOptions Options { get; init; } = new();
+
+    /// <summary>When pre-copy stops iterating.</summary>
+    public ConvergenceOptions Convergence { get; init; } = new();
+
+    /// <summary>The criu binary: a path, or a name looked up in <c>PATH</c>.</summary>
+    public string CriuPath { get; init; } = "criu";
+
+    /// <summary>Where this host's images and logs are put; a directory of the migration's own is made inside. Null: <c>images</c> in the state directory.</summary>
+    public string? WorkDirectory { get; init; }
+
+    /// <summary>The state directory (journal, history). Null: <see cref="Journal.StateDirectory.DefaultPath"/>.</summary>
+    public string? StateDirectory { get; init; }
+
+    /// <summary>Keep images and logs on both hosts after success. After failure they are kept anyway.</summary>
+    public bool KeepImages { get; init; }
+
+    /// <summary>Limit in bytes per second while the program runs; null for none. At least 64 KiB/s.</summary>
+    public long? BandwidthLimit { get; init; }
+
+    /// <summary>Apply <see cref="BandwidthLimit"/> to the frozen part, too.</summary>
+    public bool LimitFrozenPart { get; init; }
+
+    /// <summary>The longest time the tree may stay frozen before it is resumed, as long as the commit has not happened. Default 5 minutes.</summary>
+    public TimeSpan MaxFrozen { get; init; } = TimeSpan.FromMinutes(5);
+
+    /// <summary>Time allowed to connect and authenticate. Default 15 s.</summary>
+    public TimeSpan ConnectTimeout { get; init; } = TimeSpan.FromSeconds(15);
+
+    /// <summary>A peer that is silent for so long is taken for lost. Default 15 s.</summary>
+    public TimeSpan PeerTimeout { get; init; } = TimeSpan.FromSeconds(15);
+
+    /// <summary>fsync images and journal before Prepared, so that a power loss after the commit loses nothing.</summary>
+    public bool Durable { get; init; }
+}
+
+/// <summary>How to reach a destination, and how both sides know each other.</summary>
+public sealed record MigrationEndpoint
+{
+    /// <summary>The default TCP port of a Phaul server.</summary>
+    public const int DefaultPort = 7248;
+
+    /// <summary>Host name or address; null when <see cref="UnixSocketPath"/> is set.</summary>
+    public string? Host { get; init; }
+
+    /// <summary>TCP port.</summary>
+    public int Port { get; init; } = DefaultPort;
+
+    /// <summary>A UNIX socket on this machine, instead of TCP.</summary>
+    public string? UnixSocketPath { get; init; }
+
+    /// <summary>This host's certificate with its private key; required for TCP unless <see cref="InsecureLoopback"/>.</summary>
+    public X509Certificate2? Certificate { get; init; }
+
+    /// <summary>SHA-256 fingerprints (64 hex digits, colons and case ignored) of the peer certificates that are accepted.</summary>
+    public IReadOnlyList<string> TrustedFingerprints { get; init; } = [];
+
+    /// <summary>No TLS and no authentication: accepted only where the address is a loopback address.</summary>
+    public bool InsecureLoopback { get; init; }
+
+    /// <inheritdoc/>
+    public override string ToString() => UnixSocketPath ?? $"{Host}:{Port}";
+}

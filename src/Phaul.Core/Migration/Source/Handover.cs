@@ -1,0 +1,203 @@
+// The hand-over on the source: never two, never none. Read with "The hand-over" in docs/architecture.md.
+
+using System.Diagnostics;
+using Phaul.Criu;
+using Phaul.Engines;
+using Phaul.Images;
+using Phaul.Journal;
+using Phaul.Native;
+using Phaul.Transport;
+
+namespace Phaul;
+
+/// <summary>
+/// The last step of a migration: dump, move the images, have the tree restored and held there, let it die here, see that it
+/// is dead, and only then let it run there. The death of the source tree is the commit.
+/// </summary>
+internal sealed class Handover : IPhaulLocal
+{
+    // Killing is CRIU's last act on a frozen tree and takes milliseconds; large trees give back their memory first.
+    private static readonly TimeSpan DeathLimit = TimeSpan.FromSeconds(60);
+
+    // CRIU has gone after the commit was decided: what it has not killed by now it never will.
+    private static readonly TimeSpan DeathLimitWithoutCriu = TimeSpan.FromSeconds(2);
+
+    private readonly RemoteDestination _remote;
+    private readonly PhaulChannel _imageChannel;
+    private readonly MigrationRecorder _recorder;
+    private readonly CommitDelivery _delivery;
+    private readonly CommitGate _gate;
+    private readonly TimeSpan _maxFrozen;
+    private readonly Func<Task> _beforeFreeze;
+    private readonly Stopwatch _frozen = new();
+    private TreeWatch? _tree;
+
+    public Handover(
+        RemoteDestination remote, PhaulChannel imageChannel, MigrationRecorder recorder, CommitDelivery delivery, CommitGate gate,
+        TimeSpan maxFrozen, Func<Task> beforeFreeze)
+    {
+        (_remote, _imageChannel, _recorder, _delivery) = (remote, imageChannel, recorder, delivery);
+        (_gate, _maxFrozen, _beforeFreeze) = (gate, maxFrozen, beforeFreeze);
+    }
+
+    /// <summary>From just before the freeze to the destination's word that it runs; null before that.</summary>
+    public TimeSpan? Downtime { get; private set; }
+
+    /// <summary>The root pid on the destination; null before it runs.</summary>
+    public int? DestinationPid { get; private set; }
+
+    /// <summary>Whether the source tree was seen to be gone.</summary>
+    public bool TreeIsGone { get; private set; }
+
+    /// <summary>Whether the destination may hold a restored tree: it was asked to restore.</summary>
+    public bool RestoreWasRequested { get; private set; }
+
+    /// <summary>Bytes of images sent.</summary>
+    public long ImageBytes { get; private set; }
+
+    /// <inheritdoc/>
+    /// <remarks>Cancellation is the gate's affair: it ends where the commit begins, so <paramref name="cancellationToken"/> feeds the gate.</remarks>
+    public async Task DumpCopyRestoreAsync(
+        CriuClient criu, PhaulConfig config, string lastClientImagesPath, CancellationToken cancellationToken = default)
+    {
+        await _beforeFreeze().ConfigureAwait(false);
+        await _recorder.EnterAsync(MigrationState.Freezing).ConfigureAwait(false);
+        var images = ImageChain.Continue(config.WorkDirectory).OpenNext();
+        using var directory = DirectoryDescriptor.Open(images.Path);
+        var options = DumpRequest.ForDump(config, criu, directory, lastClientImagesPath.Length > 0 ? images.Parent : null);
+        try
+        {
+            await DumpAndPrepareAsync(criu, config, options, images.Path).ConfigureAwait(false);
+            await SeeTreeDieAsync().ConfigureAwait(false);
+            await CommitAsync().ConfigureAwait(false);
+        }
+        finally
+        {
+            _tree?.Dispose();
+        }
+    }
+
+    private async Task DumpAndPrepareAsync(CriuClient criu, PhaulConfig config, Criu.Rpc.CriuOpts options, string imagesPath)
+    {
+        try
+        {
+            await criu.DumpAsync(
+                options,
+                new CriuNotifications(async (notification, callOff) =>
+                {
+                    switch (notification.Kind)
+                    {
+                        case CriuNotificationKind.PreDump:
+                            // CRIU freezes next. It does not say when it has, so the frozen time counts from here.
+                            _frozen.Start();
+                            _gate.CallOffAfter(_maxFrozen, FrozenTooLong);
+                            return true;
+                        case CriuNotificationKind.PostDump:
+                            await PrepareDestinationAsync(config, imagesPath, callOff).ConfigureAwait(false);
+                            return true;
+                        default:
+                            return true;
+                    }
+                }),
+                _gate.CallOffToken).ConfigureAwait(false);
+        }
+        catch (Exception) when (_gate.IsClosed)
+        {
+            await SettleWithoutCriuAsync().ConfigureAwait(false);
+        }
+        catch (OperationCanceledException) when (_gate.Reason is not null)
+        {
+            throw _gate.Reason;
+        }
+    }
+
+    /// <summary>The tree is frozen and dumped, CRIU waits in post-dump. Returning kills the tree, throwing resumes it.</summary>
+    private async Task PrepareDestinationAsync(PhaulConfig config, string imagesPath, CancellationToken callOff)
+    {
+        await _recorder.EnterAsync(MigrationState.Transferring).ConfigureAwait(false);
+
+        // Frozen, the tree cannot fork: this is who has to be dead before it may run elsewhere.
+        var tree = ProcessTree.Capture(config.Pid);
+        _tree = TreeWatch.Open(tree);
+        await _recorder.WriteAsync(new TreeIdentity(
+            tree.BootId,
+            tree.Members.Select(member => new JournaledProcess(member.Pid, (long)member.StartTime, member.Command)).ToArray())).ConfigureAwait(false);
+
+        var received = await _remote.ReceiveImagesAsync(
+            async token => ImageBytes =
+                (await ImageSender.SendAsync(imagesPath, _imageChannel, cancellationToken: token).ConfigureAwait(false)).Bytes,
+            callOff).ConfigureAwait(false);
+        if ((long)received.Bytes != ImageBytes)
+        {
+            throw new PhaulException(
+                PhaulErrorId.ImageTransferFailed, $"{ImageBytes} bytes of images were sent, but {received.Bytes} arrived");
+        }
+
+        RestoreWasRequested = true;
+        await _remote.RestoreAsync(callOff).ConfigureAwait(false);
+
+        // After this record only the death of the tree decides. What a crash leaves behind must say so, hence durable;
+        // and written before the gate closes, so that a full disk still rolls back.
+        await _recorder.EnterAsync(MigrationState.Committing).ConfigureAwait(false);
+        await _recorder.WriteAsync(new CommitIntent(), durable: true).ConfigureAwait(false);
+        if (!_gate.TryClose())
+            throw _gate.Reason ?? new PhaulException(PhaulErrorId.Cancelled, "The migration was called off");
+    }
+
+    /// <summary>CRIU failed after the commit was decided. What it did to the tree decides what happens.</summary>
+    private async Task SettleWithoutCriuAsync()
+    {
+        if (await _tree!.WaitAllExitedAsync(DeathLimitWithoutCriu, CancellationToken.None).ConfigureAwait(false))
+            return;
+        if (_tree.Exited.Count == 0)
+        {
+            // Not one was killed: CRIU let go of the tree, and it goes on here.
+            throw new PhaulException(PhaulErrorId.DumpFailed, "CRIU ended before it killed the dumped tree, which was resumed")
+            {
+                Step = MigrationState.Committing,
+            };
+        }
+
+        await _recorder.WarnAsync(
+            "CRIU ended while it was killing the dumped tree. The rest was killed by Phaul, since a part of a tree is no program; " +
+            "those processes may have run for a moment after the dump.").ConfigureAwait(false);
+        _tree.Kill();
+    }
+
+    private async Task SeeTreeDieAsync()
+    {
+        var dead = await _tree!.WaitAllExitedAsync(DeathLimit, CancellationToken.None).ConfigureAwait(false);
+        if (!dead)
+        {
+            // Killed tasks that do not exit are stuck in the kernel (a dead NFS server, say). They cannot run, but nobody
+            // can prove that from here, so the destination stays held.
+            await _recorder.EnterIfPossibleAsync(
+                MigrationState.InDoubt, $"{_tree.Alive.Count} killed processes have not exited", durable: true).ConfigureAwait(false);
+            throw new PhaulException(
+                PhaulErrorId.InDoubt,
+                $"CRIU killed the tree, but {string.Join(", ", _tree.Alive.Select(member => $"{member.Command} ({member.Pid})"))} did not exit")
+            {
+                Step = MigrationState.Committing,
+                ProgramState = ProgramState.HeldOnDestination,
+                RecommendedAction = "See why these processes do not exit (/proc/PID/stack); when they are gone, resolve the migration.",
+            };
+        }
+
+        TreeIsGone = true;
+        await _recorder.WriteIfPossibleAsync(new TreeGone(), durable: true).ConfigureAwait(false);
+    }
+
+    private async Task CommitAsync()
+    {
+        var running = await _delivery.CommitAsync(_remote).ConfigureAwait(false);
+        Downtime = _frozen.Elapsed;
+        DestinationPid = running.RootPid;
+        await _recorder.EnterIfPossibleAsync(MigrationState.Completed).ConfigureAwait(false);
+    }
+
+    private PhaulException FrozenTooLong() => new(
+        PhaulErrorId.TimedOut, $"The program was frozen for {_maxFrozen.TotalSeconds:0} s, the limit, before it could be handed over")
+    {
+        RecommendedAction = "Raise -MaxFrozen / --max-frozen, use a faster link, or a mode that moves memory before the freeze.",
+    };
+}

@@ -1,0 +1,40 @@
+// What of a request can be judged without looking at any host.
+
+namespace Phaul;
+
+/// <summary>Refuses requests that cannot be right, before anything is touched.</summary>
+internal static class RequestRules
+{
+    /// <exception cref="PhaulException">InvalidRequest, saying which value and what is allowed.</exception>
+    public static void Check(MigrationRequest request)
+    {
+        Require(request.Pid > 1, $"{request.Pid} is not the pid of a process that can be migrated.", "Give the pid of the root of the tree.");
+        Require(request.Convergence.MaxIterations is >= 1 and <= 1000, $"MaxIterations is {request.Convergence.MaxIterations}; 1 to 1000 are allowed.");
+        Require(request.Convergence.MinPages >= 0, $"MinPages is {request.Convergence.MinPages}; it cannot be negative.");
+        Require(
+            request.Convergence.MaxDowntime is not { } downtime || downtime > TimeSpan.Zero,
+            $"MaxDowntime is {request.Convergence.MaxDowntime}; it must be positive.");
+        Require(request.MaxFrozen >= TimeSpan.FromSeconds(1), $"MaxFrozen is {request.MaxFrozen}; at least one second is needed.");
+        Require(
+            request.BandwidthLimit is null or >= 64 << 10, $"BandwidthLimit is {request.BandwidthLimit} bytes a second; at least 65536 are needed.");
+        Require(request.ConnectTimeout > TimeSpan.Zero, "ConnectTimeout must be positive.");
+        Require(request.PeerTimeout >= TimeSpan.FromSeconds(1), "PeerTimeout must be at least one second.");
+        Require(request.Options.LogLevel is >= 0 and <= 4, $"CRIU's log level is {request.Options.LogLevel}; 0 to 4 are allowed.");
+        Require(
+            !(request.Options.TcpEstablished && request.Options.TcpClose),
+            "TcpEstablished and TcpClose exclude each other: connections are either moved or closed.");
+        Require(
+            request.Destination.UnixSocketPath is not null || !string.IsNullOrWhiteSpace(request.Destination.Host),
+            "There is no destination: neither a host nor a UNIX socket was given.");
+        Require(request.Destination.Port is >= 1 and <= 65535, $"The port is {request.Destination.Port}; 1 to 65535 are allowed.");
+        Require(
+            request.Mode is not (MigrationMode.PostCopy or MigrationMode.Hybrid),
+            $"Mode {request.Mode} is not available in this version.", "Use Auto, PreCopy or StopAndCopy.");
+    }
+
+    private static void Require(bool condition, string message, string? action = null)
+    {
+        if (!condition)
+            throw new PhaulException(PhaulErrorId.InvalidRequest, message) { RecommendedAction = action };
+    }
+}

@@ -1,0 +1,141 @@
+// The lab (tests/lab) as a fixture: two hosts, the test programs, the command line, and certificates pinned both ways.
+
+using System.Runtime.CompilerServices;
+using System.Text.Json;
+
+namespace Phaul.Tests.Lab;
+
+/// <summary>One lab for all tests of the collection <see cref="Name"/>, which therefore run one after the other.</summary>
+[CollectionDefinition(Name)]
+public sealed class LabCollection : ICollectionFixture<LabFixture>
+{
+    public const string Name = "lab";
+}
+
+/// <summary>A running lab. Where there cannot be one, <see cref="Unavailable"/> says why, and tests skip with it.</summary>
+public sealed class LabFixture : IAsyncLifetime
+{
+    public const string Programs = "/opt/programs";
+    public const string Phaul = "/opt/phaul/phaul";
+    public const string DotnetCounter = "/opt/dotnet-counter/dotnet-counter";
+
+    private static readonly TimeSpan StartLimit = TimeSpan.FromMinutes(5);
+
+    private readonly DirectoryInfo _scratch = Directory.CreateTempSubdirectory("phaul-tests-");
+    private readonly string _tool;
+    private readonly string _repository;
+    private RunningCommand? _lab;
+
+    public LabFixture()
+    {
+        _repository = FindRepository();
+        _tool = Path.Combine(_repository, "tests", "lab", "lab");
+    }
+
+    public string? Unavailable { get; private set; }
+
+    /// <summary>The lab's directory on this machine.</summary>
+    public string Root { get; private set; } = "";
+
+    public LabHost A { get; private set; } = null!;
+
+    public LabHost B { get; private set; } = null!;
+
+    /// <summary>The directory that both hosts see as /shared, as this machine sees it.</summary>
+    public string Shared => Path.Combine(Root, "shared");
+
+    public async Task InitializeAsync()
+    {
+        if (!Environment.IsPrivilegedProcess)
+        {
+            Unavailable = "the lab needs root";
+            return;
+        }
+
+        var programs = Path.Combine(_scratch.FullName, "programs");
+        await ToolAsync("prepare");
+        await ToolAsync("prepare-programs", programs);
+        _lab = RunningCommand.Start(
+            _tool, "start", "--bind", $"{programs}:{Programs}", "--bind", $"{BuiltIn("src/Phaul.Cli")}:{Path.GetDirectoryName(Phaul)}",
+            "--bind", $"{BuiltIn("tests/DotnetCounter")}:{Path.GetDirectoryName(DotnetCounter)}");
+        var ready = (await _lab.NextLineAsync(StartLimit))?.Split(' ');
+        if (ready is not ["READY", var root, _, _])
+            throw new InvalidOperationException($"the lab does not start: {_lab.ErrorText}");
+        Root = root;
+        A = new LabHost(_tool, Root, "a", "10.77.0.1", File.ReadAllText(Path.Combine(Root, "a", "pid")).Trim());
+        B = new LabHost(_tool, Root, "b", "10.77.0.2", File.ReadAllText(Path.Combine(Root, "b", "pid")).Trim());
+        foreach (var host in (LabHost[])[A, B])
+        {
+            var made = await host.RunAsync(Phaul, "new-certificate", "--json");
+            using var line = JsonDocument.Parse(made);
+            host.Fingerprint = line.RootElement.GetProperty("fingerprint").GetString()!;
+        }
+    }
+
+    public async Task DisposeAsync()
+    {
+        if (_lab is not null)
+        {
+            _lab.CloseInput();
+            await _lab.ExitAsync(TimeSpan.FromMinutes(1));
+            await _lab.DisposeAsync();
+        }
+
+        _scratch.Delete(recursive: true);
+    }
+
+    /// <summary>Between tests: nothing runs in the hosts, the link is whole, no log is left.</summary>
+    public async Task ResetAsync()
+    {
+        await MendAsync();
+        await ToolAsync("limit", Root, "off");
+        foreach (var host in (LabHost[])[A, B])
+            await host.KillAllAsync();
+        foreach (var file in Directory.EnumerateFiles(Shared))
+            File.Delete(file);
+    }
+
+    /// <summary>Takes the link down.</summary>
+    public Task CutAsync() => ToolAsync("cut", Root);
+
+    /// <summary>Undoes <see cref="CutAsync"/>.</summary>
+    public Task MendAsync() => ToolAsync("mend", Root);
+
+    /// <summary>Limits the link's bandwidth, as tc(8) spells it.</summary>
+    public Task LimitAsync(string rate) => ToolAsync("limit", Root, rate);
+
+    /// <summary>Runs the lab's log checker, which throws (with its words) unless every step is there once and right.</summary>
+    public async Task CheckLogAsync(string log)
+    {
+        var (code, output) = await RunningCommand.RunAsync(Path.Combine(_repository, "tests", "lab", "check-log"), log);
+        Assert.True(code == 0, $"the program's log is not as it must be: {output}");
+    }
+
+    private async Task ToolAsync(params string[] arguments)
+    {
+        var (code, output) = await RunningCommand.RunAsync(_tool, arguments);
+        if (code != 0)
+            throw new InvalidOperationException($"lab {string.Join(' ', arguments)} ended with {code}: {output}");
+    }
+
+    // The tests are in tests/X/bin/CONFIGURATION/FRAMEWORK, what they test is built in the same configuration
+    private string BuiltIn(string project)
+    {
+        var framework = new DirectoryInfo(AppContext.BaseDirectory.TrimEnd('/'));
+        return Path.Combine(_repository, project, "bin", framework.Parent!.Name, framework.Name);
+    }
+
+    private static string FindRepository([CallerFilePath] string sourceFile = "")
+    {
+        foreach (var start in (string?[])[AppContext.BaseDirectory, Path.GetDirectoryName(sourceFile)])
+        {
+            for (var directory = start; directory is not null; directory = Path.GetDirectoryName(directory))
+            {
+                if (File.Exists(Path.Combine(directory, "Phaul.sln")))
+                    return directory;
+            }
+        }
+
+        throw new InvalidOperationException("the tests do not run within the repository");
+    }
+}
