@@ -301,8 +301,9 @@ public sealed class PhaulConnection : IAsyncDisposable
         }
         finally
         {
-            // The peer shall not wait for our owner to dispose us.
-            _carrier.ShutdownSend();
+            // The peer shall not wait for our owner to dispose us. After a goodbye it sees a proper end, where the carrier has one.
+            if (!ClosedByPeer || !_carrier.ShutdownSend())
+                _carrier.Abort();
         }
     }
 

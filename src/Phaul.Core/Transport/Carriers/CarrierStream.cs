@@ -81,8 +81,8 @@ internal sealed class CarrierStream : Stream
         await _inner.FlushAsync(cancellationToken).ConfigureAwait(false);
     }
 
-    /// <summary>Nothing more will be written; reading goes on. Does nothing where the carrier cannot half-close.</summary>
-    public void ShutdownSend()
+    /// <summary>Nothing more will be written; reading goes on. False where the carrier cannot half-close.</summary>
+    public bool ShutdownSend()
     {
         try
         {
@@ -92,7 +92,12 @@ internal sealed class CarrierStream : Stream
         {
             // The peer was faster: there is nothing left to shut down.
         }
+
+        return _socket is not null;
     }
+
+    /// <summary>Hangs up. Reads and writes under way fail.</summary>
+    public void Abort() => _inner.Dispose();
 
     public override int Read(byte[] buffer, int offset, int count) => throw new NotSupportedException();
 

@@ -96,15 +96,17 @@ internal static class TlsHandshake
     private static async Task RefuseAsync(SslStream tls, CarrierStream carrier, PeerRejection rejection, CancellationToken cancellationToken)
     {
         const int MostToDiscard = FrameHeader.Size + FrameHeader.MaxHelloLength;
+        using var limit = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
+        limit.CancelAfter(TimeSpan.FromSeconds(2));
         try
         {
-            await HelloExchange.RefuseAsync(tls, rejection, cancellationToken).ConfigureAwait(false);
-            await tls.ShutdownAsync().WaitAsync(cancellationToken).ConfigureAwait(false);
+            await HelloExchange.RefuseAsync(tls, rejection, limit.Token).ConfigureAwait(false);
+            await tls.ShutdownAsync().WaitAsync(limit.Token).ConfigureAwait(false);
             carrier.ShutdownSend();
             var discarded = new byte[4096];
             for (int total = 0; total < MostToDiscard;)
             {
-                int count = await tls.ReadAsync(discarded, cancellationToken).ConfigureAwait(false);
+                int count = await tls.ReadAsync(discarded, limit.Token).ConfigureAwait(false);
                 if (count == 0)
                     return;
                 total += count;

@@ -130,7 +130,7 @@ public static class HostCertificate
             string key = Encoding.UTF8.GetString(Read(keyPath, secret: true));
             return X509Certificate2.CreateFromPem(certificate, key);
         }
-        catch (CryptographicException exception)
+        catch (Exception exception) when (exception is CryptographicException or ArgumentException)
         {
             string key = keyPath is null ? "" : $" with the key {keyPath}";
             throw Invalid($"{certificatePath}{key} could not be read as a certificate and its key: {exception.Message}", null, exception);
