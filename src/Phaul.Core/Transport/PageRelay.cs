@@ -31,6 +31,9 @@ public sealed class PageRelay : IAsyncDisposable
         _channel = channel;
     }
 
+    /// <summary>Limits what goes to the peer; null for no limit. To be set before the start, and lifted rather than removed.</summary>
+    public BandwidthLimit? Limit { get; init; }
+
     /// <summary>Bytes that CRIU here wrote and that were sent.</summary>
     public long BytesToPeer => Interlocked.Read(ref _bytesToPeer);
 
@@ -139,6 +142,8 @@ public sealed class PageRelay : IAsyncDisposable
                     return;
                 }
 
+                if (Limit is not null)
+                    await Limit.TakeAsync(length, cancellationToken).ConfigureAwait(false);
                 sending = CountAsync(_channel.SendAsync(frame, length, cancellationToken), length);
             }
         }

@@ -317,7 +317,7 @@ internal sealed class DestinationMigration : IAsyncDisposable
         _held = await HeldTree.RestoreAsync(phaul.Criu, phaul.LastImagesDirectory, _options, _calledOff.Token).ConfigureAwait(false);
 
         await _recorder.WriteAsync(PreparedRecord(_held, phaul.LastImagesDirectory)).ConfigureAwait(false);
-        await _recorder.EnterAsync(MigrationState.Prepared, durable: true).ConfigureAwait(false);
+        await _recorder.EnterAsync(MigrationState.Prepared, durable: _begin.Durable).ConfigureAwait(false);
         return new DestinationMessage { Prepared = new Wire.Prepared { RootPid = _held.Tree.RootPid } };
     }
 
@@ -336,7 +336,7 @@ internal sealed class DestinationMigration : IAsyncDisposable
                 return new Running { RootPid = _held!.Tree.RootPid };
             if (State is not (MigrationState.Prepared or MigrationState.InDoubt) || _held is null)
                 throw new PhaulException(PhaulErrorId.InDoubt, $"Nothing is prepared here: this side is {State}") { Step = State };
-            await _recorder.EnterIfPossibleAsync(MigrationState.Committing, durable: true).ConfigureAwait(false);
+            await _recorder.EnterIfPossibleAsync(MigrationState.Committing, durable: _begin.Durable).ConfigureAwait(false);
             await _held.ResumeAsync().ConfigureAwait(false);
             await _recorder.EnterIfPossibleAsync(MigrationState.Running).ConfigureAwait(false);
             return new Running { RootPid = _held.Tree.RootPid };

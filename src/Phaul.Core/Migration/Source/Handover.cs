@@ -28,16 +28,17 @@ internal sealed class Handover : IPhaulLocal
     private readonly CommitDelivery _delivery;
     private readonly CommitGate _gate;
     private readonly TimeSpan _maxFrozen;
-    private readonly Func<Task> _beforeFreeze;
+    private readonly bool _durable;
+    private readonly Action _beforeFreeze;
     private readonly Stopwatch _frozen = new();
     private TreeWatch? _tree;
 
     public Handover(
         RemoteDestination remote, PhaulChannel imageChannel, MigrationRecorder recorder, CommitDelivery delivery, CommitGate gate,
-        TimeSpan maxFrozen, Func<Task> beforeFreeze)
+        TimeSpan maxFrozen, bool durable, Action beforeFreeze)
     {
         (_remote, _imageChannel, _recorder, _delivery) = (remote, imageChannel, recorder, delivery);
-        (_gate, _maxFrozen, _beforeFreeze) = (gate, maxFrozen, beforeFreeze);
+        (_gate, _maxFrozen, _durable, _beforeFreeze) = (gate, maxFrozen, durable, beforeFreeze);
     }
 
     /// <summary>From just before the freeze to the destination's word that it runs; null before that.</summary>
@@ -60,7 +61,7 @@ internal sealed class Handover : IPhaulLocal
     public async Task DumpCopyRestoreAsync(
         CriuClient criu, PhaulConfig config, string lastClientImagesPath, CancellationToken cancellationToken = default)
     {
-        await _beforeFreeze().ConfigureAwait(false);
+        _beforeFreeze();
         await _recorder.EnterAsync(MigrationState.Freezing).ConfigureAwait(false);
         var images = ImageChain.Continue(config.WorkDirectory).OpenNext();
         using var directory = DirectoryDescriptor.Open(images.Path);
@@ -136,10 +137,11 @@ internal sealed class Handover : IPhaulLocal
         RestoreWasRequested = true;
         await _remote.RestoreAsync(callOff).ConfigureAwait(false);
 
-        // After this record only the death of the tree decides. What a crash leaves behind must say so, hence durable;
-        // and written before the gate closes, so that a full disk still rolls back.
+        // After this record only the death of the tree decides. It is written before the gate closes, so that a full disk
+        // still rolls back. Against a crash of this process the page cache is as good as the disk; against a power loss
+        // nothing is needed, since a tree of an earlier boot is gone.
         await _recorder.EnterAsync(MigrationState.Committing).ConfigureAwait(false);
-        await _recorder.WriteAsync(new CommitIntent(), durable: true).ConfigureAwait(false);
+        await _recorder.WriteAsync(new CommitIntent(), _durable).ConfigureAwait(false);
         if (!_gate.TryClose())
             throw _gate.Reason ?? new PhaulException(PhaulErrorId.Cancelled, "The migration was called off");
     }
@@ -184,7 +186,7 @@ internal sealed class Handover : IPhaulLocal
         }
 
         TreeIsGone = true;
-        await _recorder.WriteIfPossibleAsync(new TreeGone(), durable: true).ConfigureAwait(false);
+        await _recorder.WriteIfPossibleAsync(new TreeGone(), _durable).ConfigureAwait(false);
     }
 
     private async Task CommitAsync()

@@ -161,7 +161,8 @@ public sealed class SourceMigration
             await recorder.WriteAsync(new ImagesPlace(workDirectory.Path)).ConfigureAwait(false);
             var (criuEnd, relayEnd) = SocketPair.CreateStream();
             using var criuSocket = criuEnd;
-            await using var relay = _relay = new PageRelay(relayEnd, _connection!.OpenChannel(ChannelId.Pages));
+            using var limit = Request.BandwidthLimit is { } bytesPerSecond ? new BandwidthLimit(bytesPerSecond) : null;
+            await using var relay = _relay = new PageRelay(relayEnd, _connection!.OpenChannel(ChannelId.Pages)) { Limit = limit };
             relay.Start();
             await using var ticker = new ProgressTicker(recorder, () => relay.BytesToPeer, memoryBytes);
 
@@ -180,8 +181,13 @@ public sealed class SourceMigration
             remote.ExpectedBytes = memoryBytes;
             remote.Final = config.TrackMemory is false;
             _handover = new Handover(
-                remote, _connection!.OpenChannel(ChannelId.Images), recorder, delivery, gate, Request.MaxFrozen,
-                beforeFreeze: () => Task.CompletedTask);
+                remote, _connection!.OpenChannel(ChannelId.Images), recorder, delivery, gate, Request.MaxFrozen, Request.Durable,
+                beforeFreeze: () =>
+                {
+                    // What is frozen is not to wait for the sake of others, unless that was asked for.
+                    if (!Request.LimitFrozenPart)
+                        limit?.Lift();
+                });
 
             if (config.TrackMemory is true)
                 await recorder.EnterAsync(MigrationState.PreCopying).ConfigureAwait(false);
