@@ -14,7 +14,7 @@ public sealed class ProcessTree
     /// <summary>More processes than this are not taken for one tree.</summary>
     internal const int MaxMembers = 65_536;
 
-    private ProcessTree(IReadOnlyList<TreeMember> members, string bootId)
+    internal ProcessTree(IReadOnlyList<TreeMember> members, string bootId)
     {
         Members = members;
         BootId = bootId;
