@@ -30,7 +30,7 @@ public sealed class ProcessTreeTests
 
         Assert.Equal(program.Pid, tree.RootPid);
         Assert.Equal(new[] { program.Pid, expected[0], expected[1], expected[2] }.Order(), tree.Members.Select(member => member.Pid).Order());
-        Assert.Equal([program.Pid, expected[3]], tree.Root.ThreadIds);
+        Assert.Equal(new[] { program.Pid, expected[3] }.Order(), tree.Root.ThreadIds);
         Assert.Equal("python3", tree.Root.Command[..7]);
         Assert.Equal((program.Pid, program.Pid), (tree.Root.SessionId, tree.Root.ProcessGroupId));
         Assert.Equal(ProcessIdentity.BootId().ToString(), tree.BootId);
