@@ -37,6 +37,9 @@ internal sealed record ProcDescriptorInfo
     /// <summary>The devices on which inotify watches files.</summary>
     public IReadOnlyList<(uint Major, uint Minor)> WatchedDevices { get; init; } = [];
 
+    /// <summary>The process that a pidfd stands for; -1: one that has ended; null: it is no pidfd.</summary>
+    public int? ProcessId { get; init; }
+
     /// <summary>Opened for writing (only, or as well).</summary>
     public bool IsWritable => (Flags & 3) != 0 && !IsPathOnly;
 
@@ -62,6 +65,11 @@ internal sealed record ProcDescriptorInfo
             {
                 if (int.TryParse(line[7..].Trim(), NumberStyles.None, CultureInfo.InvariantCulture, out int mount))
                     info = info with { MountId = mount };
+            }
+            else if (line.StartsWith("Pid:", StringComparison.Ordinal))
+            {
+                if (int.TryParse(line[4..].Trim(), NumberStyles.AllowLeadingSign, CultureInfo.InvariantCulture, out int process))
+                    info = info with { ProcessId = process };
             }
             else if (line.StartsWith("lock:", StringComparison.Ordinal))
             {

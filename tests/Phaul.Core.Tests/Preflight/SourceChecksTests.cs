@@ -169,6 +169,23 @@ public sealed class SourceChecksTests : IDisposable
     }
 
     [SkippableFact]
+    public async Task FindsDescriptorsOfKindsThatCriuDoesNotKnow()
+    {
+        await using var program = await PythonProgram.StartAsync("""
+            own = os.pidfd_open(sleep_in_child())
+            foreign = os.pidfd_open(int(sys.argv[1]))
+            machine = socket.socket(40, socket.SOCK_STREAM)
+            ready(own, foreign, machine.fileno())
+            """, $"{Environment.ProcessId}");
+
+        var result = await CheckAsync(program.Pid, "Descriptors");
+        AssertFailed(
+            result, "Migrate a tree that has both", $"descriptor {program.Words[1]} is a pidfd of process {Environment.ProcessId}",
+            $"descriptor {program.Words[2]} is a socket of the protocol AF_VSOCK");
+        Assert.DoesNotContain($"descriptor {program.Words[0]} ", result.Message, StringComparison.Ordinal);
+    }
+
+    [SkippableFact]
     public async Task FindsATracer()
     {
         await using var program = await PythonProgram.StartAsync("ready()");

@@ -27,12 +27,22 @@ internal sealed class CheckList(MigrationSide side, string host, TimeSpan limit)
     public void Add(string name, Func<CancellationToken, Task<IReadOnlyList<Finding>>> check) => _checks.Add((name, check));
 
     /// <summary>Adds a check that only looks at files and memory.</summary>
-    public void Add(string name, Func<CancellationToken, IEnumerable<Finding>> check) =>
-        _checks.Add((name, token => Task.FromResult<IReadOnlyList<Finding>>([.. check(token)])));
+    public void Add(string name, Func<CancellationToken, IEnumerable<Finding>> check) => _checks.Add((name, token => OnItsOwnThread(check, token)));
+
+    /// <summary>Adds a check that looks at something which has to be found out first.</summary>
+    public void AddAfter<T>(string name, Task<T> subject, Func<T, IEnumerable<Finding>> check) => _checks.Add((name, async token =>
+    {
+        var found = await subject.WaitAsync(token).ConfigureAwait(false);
+        return await OnItsOwnThread(_ => check(found), token).ConfigureAwait(false);
+    }));
 
     /// <summary>Makes all checks, side by side; results in the order in which they were added.</summary>
     public async Task<IReadOnlyList<CheckResult>> RunAsync(CancellationToken cancellationToken) =>
         await Task.WhenAll(_checks.Select(check => RunAsync(check.Name, check.Check, cancellationToken))).ConfigureAwait(false);
+
+    // Not one of the pool's: a dead network file system can hold it for ever, and must not keep the others from being made.
+    private static Task<IReadOnlyList<Finding>> OnItsOwnThread(Func<CancellationToken, IEnumerable<Finding>> check, CancellationToken token) =>
+        Task.Factory.StartNew<IReadOnlyList<Finding>>(() => [.. check(token)], token, TaskCreationOptions.LongRunning, TaskScheduler.Default);
 
     private async Task<CheckResult> RunAsync(
         string name, Func<CancellationToken, Task<IReadOnlyList<Finding>>> check, CancellationToken cancellationToken)
@@ -41,8 +51,8 @@ internal sealed class CheckList(MigrationSide side, string host, TimeSpan limit)
         bounded.CancelAfter(limit);
         try
         {
-            // A thread of the pool, and not waited for beyond the limit: a dead network file system can hold a look at a file for ever.
-            var findings = await Task.Run(() => check(bounded.Token), bounded.Token).WaitAsync(bounded.Token).ConfigureAwait(false);
+            // Not waited for beyond the limit, whether it heeds its token or not.
+            var findings = await check(bounded.Token).WaitAsync(bounded.Token).ConfigureAwait(false);
             return Summarise(name, findings);
         }
         catch (OperationCanceledException) when (!cancellationToken.IsCancellationRequested)

@@ -64,8 +64,7 @@ internal static class SourceChecks
         OfTree("Space", tree => Space(workDirectory, SurveyEstimates.ImageBytes(tree, UnlinkedFile.Of(tree, proc))));
         return checks.RunAsync(cancellationToken);
 
-        void OfTree(string name, Func<TreeInspection, IEnumerable<Finding>> check) => checks.Add(
-            name, async token => [.. check(await inspection.WaitAsync(token).ConfigureAwait(false))]);
+        void OfTree(string name, Func<TreeInspection, IEnumerable<Finding>> check) => checks.AddAfter(name, inspection, check);
     }
 
     /// <summary>Whether CRIU can tell what changed between two looks.</summary>

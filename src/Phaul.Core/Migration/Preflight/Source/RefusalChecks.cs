@@ -24,6 +24,7 @@ internal static class RefusalChecks
     /// <summary>Descriptors of kinds that CRIU does not know.</summary>
     public static IEnumerable<Finding> Descriptors(TreeInspection tree, ProcessOptions options)
     {
+        var threads = tree.Tree.Members.SelectMany(member => member.ThreadIds).ToHashSet();
         foreach (var open in tree.Descriptors)
         {
             const string prefix = "anon_inode:";
@@ -32,6 +33,12 @@ internal static class RefusalChecks
             {
                 yield return new Finding(
                     CheckVerdict.Failed, $"{Capital(open.Name)} is an {open.Link}, which CRIU cannot dump.", "Let the program close it.");
+            }
+            else if (open.Info.ProcessId is > 0 and var other && !threads.Contains(other))
+            {
+                yield return new Finding(
+                    CheckVerdict.Failed, $"{Capital(open.Name)} is a pidfd of process {other}, which is not in the tree.",
+                    "Migrate a tree that has both processes, or let the program close it.");
             }
             else if (open.SocketProtocol is { } protocol && !KnownProtocols.Any(known => protocol.StartsWith(known, StringComparison.Ordinal)))
             {
