@@ -149,6 +149,7 @@ public sealed class CriuClient : IAsyncDisposable
     public async Task<PageServerChild> StartPageServerAsync(CriuOpts options, CancellationToken cancellationToken = default)
     {
         var request = new CriuRequest { Type = CriuRequestKind.PageServerChild, KeepOpen = true, Opts = options };
+        using var held = HeldDescriptors.Of(request);
         await _turn.WaitAsync(cancellationToken).ConfigureAwait(false);
         try
         {
@@ -225,6 +226,7 @@ public sealed class CriuClient : IAsyncDisposable
         CriuRequest request, ICriuNotifications? notifications, Func<CriuResponse, T?> read, CancellationToken cancellationToken)
         where T : class
     {
+        using var held = HeldDescriptors.Of(request);
         await _turn.WaitAsync(cancellationToken).ConfigureAwait(false);
         try
         {
@@ -242,8 +244,6 @@ public sealed class CriuClient : IAsyncDisposable
     {
         ObjectDisposedException.ThrowIf(_isDisposed, this);
         using var either = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken, _disposing.Token);
-        using var held = new HeldDescriptors();
-        if (request.Opts is not null) request.Opts = held.Hold(request.Opts);
         try
         {
             var session = await SessionForAsync(request).ConfigureAwait(false);

@@ -58,5 +58,20 @@ internal sealed class FakeCriu : IDisposable
     public CriuRequest Received(string name = "request") =>
         CriuRequest.Parser.ParseFrom(File.ReadAllBytes(System.IO.Path.Combine(_directory.FullName, name)));
 
-    public void Dispose() => _directory.Delete(recursive: true);
+    public void Dispose()
+    {
+        // Killed, it may leave a dd that is just about to make its file.
+        for (var attempt = 0; ; attempt++)
+        {
+            try
+            {
+                _directory.Delete(recursive: true);
+                return;
+            }
+            catch (IOException) when (attempt < 100)
+            {
+                Thread.Sleep(10);
+            }
+        }
+    }
 }

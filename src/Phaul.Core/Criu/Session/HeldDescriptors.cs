@@ -13,9 +13,27 @@ internal sealed class HeldDescriptors : IDisposable
 {
     private readonly List<SafeFileHandle> _held = [];
 
-    /// <summary>Copies options, with duplicates in place of the descriptors.</summary>
+    /// <summary>Gives a request a copy of its options, with duplicates in place of the descriptors.</summary>
     /// <exception cref="ArgumentException">A descriptor is not open.</exception>
-    public CriuOpts Hold(CriuOpts options)
+    public static HeldDescriptors Of(CriuRequest request)
+    {
+        var held = new HeldDescriptors();
+        try
+        {
+            if (request.Opts is not null) request.Opts = held.Hold(request.Opts);
+            return held;
+        }
+        catch
+        {
+            held.Dispose();
+            throw;
+        }
+    }
+
+    /// <inheritdoc/>
+    public void Dispose() => _held.ForEach(handle => handle.Dispose());
+
+    private CriuOpts Hold(CriuOpts options)
     {
         var copy = options.Clone();
         copy.ImagesDirFd = copy.ImagesDirFd >= 0 ? Hold(copy.ImagesDirFd, "images_dir_fd") : -1; // CRIU demands that it is set
@@ -24,9 +42,6 @@ internal sealed class HeldDescriptors : IDisposable
         if (copy.HasPidfdStoreSk) copy.PidfdStoreSk = Hold(copy.PidfdStoreSk, "pidfd_store_sk");
         return copy;
     }
-
-    /// <inheritdoc/>
-    public void Dispose() => _held.ForEach(handle => handle.Dispose());
 
     private int Hold(int descriptor, string option)
     {
