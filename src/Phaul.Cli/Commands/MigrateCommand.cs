@@ -13,7 +13,7 @@ internal static class MigrateCommand
 {
     private const long LeastBandwidth = 64 << 10;
 
-    private static readonly IReadOnlyDictionary<string, MigrationMode> Modes = new Dictionary<string, MigrationMode>(StringComparer.OrdinalIgnoreCase)
+    private static readonly IReadOnlyDictionary<string, MigrationMode> Modes = new Dictionary<string, MigrationMode>
     {
         ["auto"] = MigrationMode.Auto,
         ["stop-and-copy"] = MigrationMode.StopAndCopy,
@@ -118,9 +118,15 @@ internal static class MigrateCommand
 
     private static MigrationMode ParseMode(ArgumentResult result)
     {
-        if (Modes.TryGetValue(result.Tokens[^1].Value, out var mode))
-            return mode;
-        result.AddError($"'{result.Tokens[^1].Value}' is not a mode: expected one of {string.Join(", ", Modes.Keys)}.");
+        // StopAndCopy, as objects and journals spell it, is as good as stop-and-copy
+        var text = result.Tokens[^1].Value;
+        foreach (var (name, mode) in Modes)
+        {
+            if (text.Equals(name, StringComparison.OrdinalIgnoreCase) || text.Equals(mode.ToString(), StringComparison.OrdinalIgnoreCase))
+                return mode;
+        }
+
+        result.AddError($"'{text}' is not a mode: expected one of {string.Join(", ", Modes.Keys)}.");
         return default;
     }
 }

@@ -1,0 +1,124 @@
+// Programs of all kinds move between two hosts, and prove that they are the same ones there.
+
+using Phaul.Tests.Lab;
+
+namespace Phaul.Tests.EndToEnd;
+
+public sealed class MoveTests(LabFixture lab) : EndToEndTest(lab)
+{
+    [SkippableTheory]
+    [InlineData("counter 64 40", "")]
+    [InlineData("tree", "")]
+    [InlineData("threads", "")]
+    [InlineData("forker", "")]
+    [InlineData("tcp-pair", "--tcp-established")]
+    public async Task AProgramMoves(string commandLine, string options)
+    {
+        RequireLab();
+        var words = commandLine.Split(' ');
+        var program = await StartOnAAsync(words[0], words[1..]);
+        var server = await ServeAsync();
+        var migration = Migrate(program, null, options.Split(' ', StringSplitOptions.RemoveEmptyEntries));
+        await AssertSucceedsAsync(migration);
+        await program.AssertRunsOnlyOnAsync(Lab.B, Story(migration, server));
+
+        Assert.Equal(["Connecting", "Checking", "Freezing", "Transferring", "Committing", "Completed"], migration.States);
+        await server.WaitForStateAsync(MigrationState.Running);
+        Assert.Equal(["Accepted", "Receiving", "Restoring", "Prepared", "Committing", "Running"], server.States);
+        var result = migration.Last("result");
+        Assert.Equal(program.Pid, result.GetProperty("destinationPid").GetInt32());
+        Assert.Equal("RunningOnDestination", result.GetProperty("programState").GetString());
+        Assert.InRange(result.GetProperty("downtimeMilliseconds").GetDouble(), 0.001, result.GetProperty("durationMilliseconds").GetDouble());
+        var pages = migration.Last("iteration").GetProperty("pagesWritten").GetInt64();
+        Assert.Equal(pages, result.GetProperty("pagesWritten").GetInt64());
+        Assert.InRange(result.GetProperty("pageBytes").GetInt64(), pages * 4096, result.GetProperty("bytesSent").GetInt64());
+    }
+
+    [SkippableFact]
+    public async Task ADotnetProgramMoves()
+    {
+        RequireLab();
+        var program = await TestProgram.StartAsync(Lab, Lab.A, LabFixture.DotnetCounter);
+        var server = await ServeAsync();
+        var migration = Migrate(program, null, "--file-locks");
+        await AssertSucceedsAsync(migration);
+        await program.AssertRunsOnlyOnAsync(Lab.B, Story(migration, server));
+    }
+
+    [SkippableFact]
+    public async Task AProgramMovesThereAndBackAgain()
+    {
+        RequireLab();
+        var program = await StartOnAAsync("counter", "16", "20");
+        var (serverA, serverB) = (await ServeAsync(Lab.A), await ServeAsync(Lab.B));
+        for (var round = 0; round < 2; round++)
+        {
+            var there = Migrate(program, Lab.A);
+            await AssertSucceedsAsync(there);
+            await program.AssertRunsOnlyOnAsync(Lab.B, Story(there, serverB));
+            var back = Migrate(program, Lab.B);
+            await AssertSucceedsAsync(back);
+            await program.AssertRunsOnlyOnAsync(Lab.A, Story(back, serverA));
+        }
+    }
+
+    [SkippableFact]
+    public async Task SeveralProgramsMoveAtTheSameTime()
+    {
+        RequireLab();
+        TestProgram[] programs = [await StartOnAAsync("counter", "16", "20"), await StartOnAAsync("tree"), await StartOnAAsync("threads")];
+        var server = await ServeAsync();
+        var migrations = programs.Select(program => Migrate(program)).ToArray();
+        foreach (var (program, migration) in programs.Zip(migrations))
+        {
+            await AssertSucceedsAsync(migration);
+            await program.AssertRunsOnlyOnAsync(Lab.B, Story(migration, server));
+        }
+    }
+
+    [SkippableFact]
+    public async Task AUnixSocketCarriesAMigration()
+    {
+        RequireLab();
+        var program = await StartOnAAsync("counter", "4", "20");
+        var server = await ListenAsync(Lab.B, "--unix", "/shared/phaul.socket");
+        var migration = MigrateTo(Lab.A, program, "--unix", "/shared/phaul.socket");
+        await AssertSucceedsAsync(migration);
+        await program.AssertRunsOnlyOnAsync(Lab.B, Story(migration, server));
+    }
+
+    [SkippableFact]
+    public async Task ImagesAreKeptIfAskedForAndRemovedIfNot()
+    {
+        RequireLab();
+        await ServeAsync();
+        foreach (var keep in (bool[])[true, false])
+        {
+            var program = await StartOnAAsync("counter", "4", "20");
+            var migration = Migrate(program, null, keep ? ["--keep-images"] : []);
+            await AssertSucceedsAsync(migration);
+            var id = migration.Last("result").GetProperty("migrationId").GetString();
+            foreach (var host in (LabHost[])[Lab.A, Lab.B])
+            {
+                var found = await host.RunAsync("sh", "-c", $"find {StateDirectory}/images -path '*{id}*' -name 'core-*.img' | wc -l");
+                Assert.True(found == (keep ? "1" : "0"), $"{found} core images on {host.Name}, keep: {keep}");
+            }
+
+            Assert.Equal(keep, migration.Last("result").TryGetProperty("imagesDirectory", out _));
+            await Lab.B.RunAsync("kill", "-KILL", $"{program.Pid}");
+        }
+    }
+
+    [SkippableFact]
+    public async Task AServerThatIsToldToStopLeavesWhatHasArrivedRunning()
+    {
+        RequireLab();
+        var program = await StartOnAAsync("counter", "4", "20");
+        var server = await ServeAsync();
+        var migration = Migrate(program);
+        await AssertSucceedsAsync(migration);
+        await Lab.B.SignalAsync("TERM", "phaul");
+        Assert.Equal(0, await server.ExitAsync());
+        await program.AssertRunsOnlyOnAsync(Lab.B, Story(migration, server));
+    }
+}
