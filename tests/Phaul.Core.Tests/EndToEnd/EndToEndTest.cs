@@ -76,10 +76,10 @@ public abstract class EndToEndTest(LabFixture lab) : IAsyncLifetime
     protected static Func<string> Story(params PhaulRun[] runs) => () => string.Join("\n---\n", runs.Select(run => run.Story()));
 
     /// <summary>The exit code, and the error that was told, in JSON and to people alike.</summary>
-    protected static async Task<string> AssertFailsAsync(PhaulRun migration, int exitCode, PhaulErrorId error, ProgramState program)
+    protected async Task<string> AssertFailsAsync(PhaulRun migration, int exitCode, PhaulErrorId error, ProgramState program)
     {
         var code = await migration.ExitAsync();
-        Assert.True(code == exitCode, $"exit code {code} instead of {exitCode}. {migration.Story()}");
+        Assert.True(code == exitCode, $"exit code {code} instead of {exitCode}. {Stories()}");
         var line = migration.Last("error");
         Assert.Equal(error.ToString(), line.GetProperty("errorId").GetString());
         Assert.Equal(program.ToString(), line.GetProperty("programState").GetString());
@@ -89,9 +89,11 @@ public abstract class EndToEndTest(LabFixture lab) : IAsyncLifetime
         return message;
     }
 
-    protected static async Task AssertSucceedsAsync(PhaulRun migration)
+    protected async Task AssertSucceedsAsync(PhaulRun migration)
     {
         var code = await migration.ExitAsync();
-        Assert.True(code == 0, $"exit code {code}. {migration.Story()}");
+        Assert.True(code == 0, $"exit code {code}. {Stories()}");
     }
+
+    private string Stories() => Story([.. _owned.OfType<PhaulRun>()])();
 }

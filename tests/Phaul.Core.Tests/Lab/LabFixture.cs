@@ -108,7 +108,9 @@ public sealed class LabFixture : IAsyncLifetime
     public async Task CheckLogAsync(string log)
     {
         var (code, output) = await RunningCommand.RunAsync(Path.Combine(_repository, "tests", "lab", "check-log"), log);
-        Assert.True(code == 0, $"the program's log is not as it must be: {output}");
+        Assert.True(
+            code == 0,
+            $"{log} is not as it must be: {output}{string.Join('\n', File.ReadLines(log).Where(line => line.Contains('#') || line.Contains("FAILED")))}");
     }
 
     private async Task ToolAsync(params string[] arguments)

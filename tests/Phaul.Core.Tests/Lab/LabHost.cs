@@ -53,12 +53,17 @@ public sealed class LabHost(string tool, string root, string name, string addres
     /// <summary>Ends everything but the host itself, and waits until it is gone.</summary>
     public async Task KillAllAsync()
     {
-        // Several times: a program may be forking while it is looked for
-        const string script = "for try in 1 2 3 4 5 6 7 8 9 10; do " +
-            "others=$(ps -e -o pid=,stat= | awk -v me=$$ '$1 != 1 && $1 != me && $2 !~ /^Z/ { print $1 }' | while read p; do " +
-            "[ \"$(awk '/^PPid/ { print $2 }' /proc/$p/status 2> /dev/null)\" = $$ ] || echo $p; done); " +
-            "[ -z \"$others\" ] && exit 0; kill -KILL $others 2> /dev/null; sleep 0.1; done; ps -ef; exit 1";
-        await RunAsync("sh", "-c", script);
+        for (var tries = 0; tries < 200; tries++)
+        {
+            var others = (await RunAsync("ps", "-e", "-o", "pid=,stat=,comm=")).Split('\n', StringSplitOptions.TrimEntries)
+                .Where(line => line.Split(' ', StringSplitOptions.RemoveEmptyEntries) is not (["1", ..] or [_, ['Z', ..], ..] or [_, _, "ps"])).ToArray();
+            if (others.Length == 0)
+                return;
+            // All but the host's pid 1 and itself; it says that there were none if they ended meanwhile
+            await TryAsync("/bin/kill", "-KILL", "--", "-1");
+        }
+
+        throw new InvalidOperationException($"processes on {name} do not end: {await RunAsync("ps", "-ef")}");
     }
 
     /// <summary>A file of the host, as this machine reaches it.</summary>

@@ -1,6 +1,5 @@
 // A `phaul ... --json` in a host: its events as they come, and how it ended.
 
-using System.Globalization;
 using System.Text.Json;
 
 namespace Phaul.Tests.Lab;
@@ -71,8 +70,12 @@ public sealed class PhaulRun : IAsyncDisposable
     public IReadOnlyList<string> States => _events.Where(line => IsEvent(line, "state")).Select(line => Text(line, "state")).ToArray();
 
     /// <summary>Everything it said, for failure messages.</summary>
-    public string Story() => string.Create(
-        CultureInfo.InvariantCulture, $"Events:\n{string.Join('\n', _events.Where(line => !IsEvent(line, "progress")))}\nStandard error:\n{ErrorText}");
+    public string Story()
+    {
+        while (_command.LineSoFar() is { } line)
+            Take(line);
+        return $"Events:\n{string.Join('\n', _events.Where(line => !IsEvent(line, "progress")))}\nStandard error:\n{ErrorText}";
+    }
 
     public ValueTask DisposeAsync() => _command.DisposeAsync();
 
@@ -83,14 +86,19 @@ public sealed class PhaulRun : IAsyncDisposable
             var line = await _command.NextLineAsync(Limit);
             if (line is null)
                 return null;
-            using var document = JsonDocument.Parse(line);
-            _events.Add(document.RootElement.Clone());
+            Take(line);
             return _events[^1];
         }
         catch (TimeoutException e)
         {
             throw new TimeoutException($"still waiting for {what}. {Story()}", e);
         }
+    }
+
+    private void Take(string line)
+    {
+        using var document = JsonDocument.Parse(line);
+        _events.Add(document.RootElement.Clone());
     }
 
     private static bool IsEvent(JsonElement line, string kind) => Text(line, "event") == kind;

@@ -70,6 +70,9 @@ public sealed class RunningCommand : IAsyncDisposable
         }
     }
 
+    /// <summary>The next line, if there is one already.</summary>
+    public string? LineSoFar() => _lines.Reader.TryRead(out var line) ? line : null;
+
     public void CloseInput() => _process.StandardInput.Close();
 
     /// <summary>Waits for its end.</summary>
