@@ -1,0 +1,285 @@
+# The module at work: in a real pwsh on two hosts with the real CRIU.
+
+BeforeDiscovery {
+    Import-Module "$PSScriptRoot/Lab.psm1" -Force
+    $obstacle = Get-LabObstacle
+    if ($obstacle) { Write-Warning "left out: migrations in the lab ($obstacle)" }
+}
+
+BeforeAll {
+    Import-Module "$PSScriptRoot/Lab.psm1" -Force
+    $module = $env:PHAUL_MODULE ?? "$PSScriptRoot/../../out/Phaul"
+    Import-Module $module
+    if (-not (Get-LabObstacle)) { $lab = Start-Lab $module }
+}
+
+AfterAll {
+    if ($lab) { Stop-Lab $lab }
+}
+
+Describe 'Migrations' -Skip:([bool]$obstacle) {
+    BeforeAll { $server = Start-LabServer $lab }
+    AfterAll { Stop-OnHost $server }
+    BeforeEach { $programs = @() }
+    AfterEach {
+        $programs | ForEach-Object { Stop-Program $lab $_ }
+        Set-LabLink $lab off
+    }
+
+    It 'moves a process from the pipeline, and emits its iterations and one result' {
+        $programs += $counter = Start-Program $lab a counter, 16, 10
+        $objects = Get-FromHost $lab a '$result = Get-Process counter | Invoke-PhaulMigration -ComputerName 10.77.0.2 -Confirm:$false -WarningAction Ignore'
+
+        $objects[0].PSTypeNames[0] | Should -Be 'Deserialized.Phaul.PhaulIteration'
+        $result = $objects[-1]
+        $result.PSTypeNames[0] | Should -Be 'Deserialized.Phaul.PhaulMigrationResult'
+        @($objects).Count | Should -Be ($result.IterationCount + 1)
+        $result.State | Should -Be 'Completed'
+        $result.ProcessName | Should -Be 'counter'
+        $result.DestinationPid | Should -Be $counter.Id
+        $result.Downtime | Should -BeOfType timespan
+        $result.Downtime | Should -BeGreaterThan ([timespan]::Zero)
+        $result.BytesSent | Should -BeGreaterThan 16MB
+        $result.States[-1].State | Should -Be 'Completed'
+
+        Assert-Continuity $counter
+        Test-OnHost $lab a $counter.Id | Should -BeFalse
+        Test-OnHost $lab b $counter.Id | Should -BeTrue
+
+        # Both hosts have the record
+        foreach ($name in 'a', 'b') {
+            $summary = Get-FromHost $lab $name "`$result = Get-PhaulMigration $($result.MigrationId)"
+            $summary.Downtime | Should -Be $result.Downtime
+            $iterations = @(Get-FromHost $lab $name "`$result = Get-PhaulMigration -Newest 1 | Get-PhaulIteration")
+            $iterations.PagesWritten | Should -Be $objects[0..($objects.Count - 2)].PagesWritten
+        }
+
+        # What has come through a file still looks as it does at home, with units
+        $table = $objects | Format-Table | Out-String -Width 120
+        $table | Should -Match "Migration: $($result.MigrationId)"
+        $table | Should -Match '16\.\d+ MiB'
+        $table | Should -Match '\d (ms|s)\b'
+        ($result | Format-List | Out-String) | Should -Match 'Process\s*: counter \(\d+\)'
+    }
+
+    It 'does nothing with -WhatIf' {
+        $programs += $counter = Start-Program $lab a counter, 1, 1
+        $before = Get-FromHost $lab a '$result = @(Get-PhaulMigration).Count'
+        $output = Invoke-OnHost $lab a "Invoke-PhaulMigration $($counter.Id) 10.77.0.2 -WhatIf"
+        $output | Should -BeLike "What if: *Migrate to 10.77.0.2:7248*counter ($($counter.Id))*"
+        Get-FromHost $lab a '$result = @(Get-PhaulMigration).Count' | Should -Be $before
+        Assert-Continuity $counter
+    }
+
+    It 'can be followed from another session, which ends with it' {
+        $programs += $counter = Start-Program $lab a counter, 32, 10
+        Set-LabLink $lab 100mbit
+        $moving = Start-OnHost $lab a "Invoke-PhaulMigration $($counter.Id) 10.77.0.2 -Force | Select-Object -Last 1 | ForEach-Object State"
+        Wait-Until { (Get-FromHost $lab a "`$result = @(Get-PhaulMigration | Where-Object { `$_.Pid -eq $($counter.Id) -and `$_.IsRunning }).Count") -eq 1 }
+        $followed = Get-FromHost $lab a '$result = @(Get-PhaulIteration -Last -Wait)'
+        Wait-OnHost $moving | Should -BeTrue
+        Get-Content $moving.Output | Should -Contain 'Completed'
+        $followed[-1].Decision | Should -Be 'Final'
+        $followed[-1].PagesWritten | Should -BeGreaterThan 8000
+        Assert-Continuity $counter
+    }
+
+    It 'rolls back on Stop-Job, and the job says where the program is' {
+        $programs += $counter = Start-Program $lab a counter, 64, 10
+        Set-LabLink $lab 50mbit
+        $job = Get-FromHost $lab a @"
+`$job = Invoke-PhaulMigration $($counter.Id) 10.77.0.2 -Force -AsJob -JobName moving
+while (`$job.State -eq 'Running' -and -not (`$job.ChildJobs[0].Progress.StatusDescription -match 'Freezing')) { Start-Sleep -Milliseconds 20 }
+`$before = `$job.State
+Stop-Job `$job
+Receive-Job `$job -ErrorVariable failed -ErrorAction SilentlyContinue -WarningAction Ignore | Out-Null
+`$result = [pscustomobject]@{ Before = `$before; After = `$job.State; Type = `$job.PSJobTypeName; Name = `$job.Name; Child = `$job.ChildJobs[0].State
+  Id = `$failed[0].FullyQualifiedErrorId; State = `$failed[0].Exception.ProgramState.ToString(); Text = `$failed[0].ErrorDetails.Message
+  Action = `$failed[0].ErrorDetails.RecommendedAction; Category = `$failed[0].CategoryInfo.Category.ToString(); Target = `$failed[0].TargetObject.Id; Count = `$failed.Count }
+"@
+        $job.Before | Should -Be 'Running'
+        $job.After | Should -Be 'Stopped'
+        $job.Child | Should -Be 'Stopped'
+        $job.Type | Should -Be 'PhaulMigrationJob'
+        $job.Name | Should -Be 'moving'
+        $job.Count | Should -Be 1
+        $job.Id | Should -Match '^Cancelled'
+        $job.Category | Should -Be 'OperationStopped'
+        $job.State | Should -Be 'RunningOnSource'
+        $job.Text | Should -Match 'runs on the source'
+        $job.Action | Should -Not -BeNullOrEmpty
+        $job.Target | Should -Be $counter.Id
+        Assert-Continuity $counter
+        Test-OnHost $lab a $counter.Id | Should -BeTrue
+        Test-OnHost $lab b $counter.Id | Should -BeFalse
+    }
+
+    It 'gives with a job what it gives without' {
+        $programs += $counter = Start-Program $lab a counter, 4, 1
+        $objects = Get-FromHost $lab a "`$result = Invoke-PhaulMigration $($counter.Id) 10.77.0.2 -Force -AsJob | Receive-Job -Wait -AutoRemoveJob -WarningAction Ignore"
+        $objects[-1].State | Should -Be 'Completed'
+        $objects[0].Kind | Should -Be 'FinalDump'
+        Assert-Continuity $counter
+    }
+
+    It 'rolls back on Ctrl+C, says so, and leaves the error in $Error' {
+        $programs += $counter = Start-Program $lab a counter, 64, 10
+        Set-LabLink $lab 50mbit
+        $moving = Start-OnHost $lab a @"
+try { Invoke-PhaulMigration $($counter.Id) 10.77.0.2 -Force -Verbose }
+finally { [IO.File]::WriteAllText('/shared/after-stop', "`$(`$Error[0].FullyQualifiedErrorId)|`$(`$Error[0].Exception.ProgramState)") }
+"@
+        Wait-Until { Select-String -Quiet ': Freezing' $moving.Output }
+        Send-Signal $moving INT
+        Wait-OnHost $moving | Should -BeTrue
+        Get-Content "$($lab.Shared)/after-stop" | Should -Be 'Cancelled|RunningOnSource'
+        (Get-Content $moving.Output -Raw) | Should -Match "Cannot migrate counter \($($counter.Id)\).*runs on the source"
+        Assert-Continuity $counter
+        Test-OnHost $lab b $counter.Id | Should -BeFalse
+    }
+
+    It 'goes on with the next process when one cannot be moved' {
+        $programs += $first = Start-Program $lab a counter, 4, 1
+        $programs += $second = Start-Program $lab a undumpable, sysv
+        $programs += $third = Start-Program $lab a counter, 4, 1
+        $run = Get-FromHost $lab a @"
+`$moved = $($first.Id), $($second.Id), $($third.Id) | Get-Process -Id { `$_ } | Invoke-PhaulMigration -ComputerName 10.77.0.2 -Force -ErrorVariable failed -ErrorAction SilentlyContinue -WarningAction Ignore |
+  Where-Object { `$_ -is [Phaul.PhaulMigrationResult] -or `$_.PSTypeNames -contains 'Phaul.PhaulMigrationResult' }
+`$result = [pscustomobject]@{ Moved = @(`$moved.Pid); Count = `$failed.Count; Target = `$failed[0].TargetObject.Id; Id = `$failed[0].FullyQualifiedErrorId
+  Text = `$failed[0].ErrorDetails.Message; State = "`$(`$failed[0].Exception.ProgramState)" }
+"@.Replace('$_ -is [Phaul.PhaulMigrationResult] -or ', '')
+        $run.Moved | Should -Be $first.Id, $third.Id
+        $run.Count | Should -Be 1
+        $run.Target | Should -Be $second.Id
+        $run.Text | Should -Match "undumpable \($($second.Id)\)"
+        $run.State | Should -Be 'RunningOnSource'
+        $run.Id | Should -Match '^(DumpFailed|CheckFailed),Phaul\.PowerShell\.Cmdlets\.InvokePhaulMigrationCommand$'
+        $first, $second, $third | ForEach-Object { Assert-Continuity $_ }
+        Test-OnHost $lab a $second.Id | Should -BeTrue
+        Test-OnHost $lab b $first.Id | Should -BeTrue
+        Test-OnHost $lab b $third.Id | Should -BeTrue
+    }
+
+    It 'stops at the first that cannot be moved with -ErrorAction Stop' {
+        $programs += $first = Start-Program $lab a undumpable, sysv
+        $programs += $second = Start-Program $lab a counter, 4, 1
+        $output = Invoke-OnHost $lab a "try { Get-Process -Id $($first.Id), $($second.Id) | Sort-Object Name -Descending | Invoke-PhaulMigration -ComputerName 10.77.0.2 -Force -ErrorAction Stop } catch { 'caught ' + `$_.TargetObject.Id }"
+        $output | Should -Contain "caught $($first.Id)"
+        Test-OnHost $lab a $second.Id | Should -BeTrue
+        $first, $second | ForEach-Object { Assert-Continuity $_ }
+    }
+
+    It 'moves several at the same time with -ThrottleLimit' {
+        $programs += 1..3 | ForEach-Object { Start-Program $lab a counter, 4, 1 }
+        $results = Get-FromHost $lab a '$result = Get-Process counter | Invoke-PhaulMigration -ComputerName 10.77.0.2 -Force -ThrottleLimit 3 -WarningAction Ignore | Where-Object { $_.PSTypeNames -contains "Phaul.PhaulMigrationResult" }'
+        $results.Pid | Sort-Object | Should -Be ($programs.Id | Sort-Object)
+        # Each began before the first had ended
+        $begun = ($results.StartTime | Sort-Object)[-1]
+        $ended = ($results.ForEach{ $_.StartTime + $_.Duration } | Sort-Object)[0]
+        $begun | Should -BeLessThan $ended
+        $programs | ForEach-Object { Assert-Continuity $_ }
+    }
+
+    It 'tells the story with -Verbose and CRIU''s lines with -Debug' {
+        $programs += $counter = Start-Program $lab a counter, 4, 1
+        $output = Invoke-OnHost $lab a "Invoke-PhaulMigration $($counter.Id) 10.77.0.2 -Force -Verbose -Debug *>&1 | ForEach-Object { `$_.GetType().Name + ' ' + `$_ }"
+        $output | Where-Object { $_ -match '^VerboseRecord .*(Connecting|Freezing|Committing)' } | Should -Not -BeNullOrEmpty
+        $output | Where-Object { $_ -match '^DebugRecord criu on ' } | Should -Not -BeNullOrEmpty
+        Assert-Continuity $counter
+    }
+
+    It 'checks without touching anything, beside another module''s Google.Protobuf' {
+        $programs += $counter = Start-Program $lab a counter, 4, 1
+        $run = Get-FromHost $lab a @"
+Add-Type -OutputAssembly /tmp/Google.Protobuf.dll -OutputType Library -TypeDefinition '[assembly: System.Reflection.AssemblyVersion("99.0.0.0")] namespace Google.Protobuf { public class MessageParser { } public interface IMessage { } }'
+[System.Reflection.Assembly]::LoadFrom('/tmp/Google.Protobuf.dll') | Out-Null
+`$checks = Get-Process counter | Test-PhaulMigration 10.77.0.2
+`$loaded = [AppDomain]::CurrentDomain.GetAssemblies() | Where-Object { `$_.GetName().Name -eq 'Google.Protobuf' } | ForEach-Object { [System.Runtime.Loader.AssemblyLoadContext]::GetLoadContext(`$_).Name + ' ' + `$_.GetName().Version }
+`$result = [pscustomobject]@{ Checks = `$checks; Loaded = `$loaded; Quiet = (Get-Process counter | Test-PhaulMigration 10.77.0.2 -Quiet) }
+"@
+        $run.Loaded | Should -Contain 'Default 99.0.0.0'
+        $run.Loaded.Where{ $_ -like 'Phaul 3.*' } | Should -Not -BeNullOrEmpty
+        $run.Checks.Side | Sort-Object -Unique | Should -Be 'Destination', 'Source'
+        $run.Checks.Where{ $_.Verdict -eq 'Failed' } | Should -BeNullOrEmpty
+        $run.Checks.Name | Should -Contain 'CriuVersion'
+        $run.Quiet | Should -BeTrue
+        Test-OnHost $lab a $counter.Id | Should -BeTrue
+        Assert-Continuity $counter
+    }
+
+    It 'has a stable error, with a category and advice, where <Name>' -ForEach @(
+        @{ Name = 'there is no such process'; Arguments = '2147483 10.77.0.2'; Id = 'ProcessNotFound'; Category = 'ObjectNotFound' }
+        @{ Name = 'nobody listens'; Arguments = '$ID 10.77.0.2 -Port 9'; Id = 'ConnectionFailed'; Category = 'ConnectionError' }
+        @{ Name = 'the destination is not the one that is trusted'; Arguments = '$ID 10.77.0.2 -TrustedCertificate ("AB" * 32)'; Id = 'AuthenticationFailed'; Category = 'AuthenticationError' }
+        @{ Name = 'there is no criu'; Arguments = '$ID 10.77.0.2 -CriuPath /nowhere/criu'; Id = '(CriuNotFound|CheckFailed)'; Category = '(NotInstalled|InvalidOperation)' }
+    ) {
+        $programs += $counter = Start-Program $lab a counter, 1, 1
+        $failure = Get-FromHost $lab a @"
+Invoke-PhaulMigration $($Arguments.Replace('$ID', $counter.Id)) -Force -ErrorVariable failed -ErrorAction SilentlyContinue
+`$result = [pscustomobject]@{ Count = `$failed.Count; Id = `$failed[0].FullyQualifiedErrorId; Category = "`$(`$failed[0].CategoryInfo.Category)"; Action = `$failed[0].ErrorDetails.RecommendedAction }
+"@
+        $failure.Count | Should -Be 1
+        $failure.Id | Should -Match "^$Id,"
+        $failure.Category | Should -Match "^$Category$"
+        $failure.Action | Should -Not -BeNullOrEmpty
+        Assert-Continuity $counter
+    }
+}
+
+Describe 'Servers' -Skip:([bool]$obstacle) {
+    It 'serves in the background, is found, receives, and is stopped' {
+        $serving = Start-OnHost $lab b @'
+$server = Start-PhaulServer -Address 10.77.0.2
+$found = Get-PhaulServer
+while (-not (Test-Path /shared/stop-server)) { Start-Sleep -Milliseconds 50 }
+$server | Stop-PhaulServer
+[pscustomobject]@{ Port = $server.Port; Same = [object]::ReferenceEquals($found.PSObject.BaseObject, $server.PSObject.BaseObject); Type = $server.PSTypeNames[0]
+  Fingerprint = $server.Fingerprint; State = "$($server.State)"; Left = @(Get-PhaulServer).Count; Table = ($found | Format-Table | Out-String) } | Export-Clixml /shared/server.xml
+'@
+        $counter = Start-Program $lab a counter, 4, 1
+        try {
+            Wait-Until { (Invoke-OnHost $lab a 'Test-Connection 10.77.0.2 -TcpPort 7248 -Quiet') -eq 'True' }
+            $result = Get-FromHost $lab a "`$result = Invoke-PhaulMigration $($counter.Id) 10.77.0.2 -Force -WarningAction Ignore | Select-Object -Last 1"
+            $result.State | Should -Be 'Completed'
+            Assert-Continuity $counter
+        }
+        finally {
+            New-Item "$($lab.Shared)/stop-server" | Out-Null
+            Wait-OnHost $serving | Should -BeTrue
+            Stop-Program $lab $counter
+        }
+        $server = Import-Clixml "$($lab.Shared)/server.xml"
+        $server.Port | Should -Be 7248
+        $server.Same | Should -BeTrue
+        $server.Type | Should -Be 'PhaulServer'
+        $server.Fingerprint | Should -Be $lab.Fingerprint.b
+        $server.State | Should -Be 'Stopped'
+        $server.Left | Should -Be 0
+        $server.Table | Should -Match 'Listening\s+10\.77\.0\.2\s+7248'
+    }
+
+    It 'ends on SIGTERM when it serves in the foreground' {
+        $server = Start-LabServer $lab
+        Send-Signal $server TERM
+        Wait-OnHost $server | Should -BeTrue
+        $server.Process.ExitCode | Should -Be 0
+        Get-Content $server.Output -Raw | Should -Match 'Stopping'
+    }
+
+    It 'is stopped when the module is removed, and with the session' {
+        $output = Invoke-OnHost $lab b @'
+Start-PhaulServer -UnixSocketPath /run/phaul-test.sock | Out-Null
+"listens $(Test-Path /run/phaul-test.sock)"
+Remove-Module Phaul
+$socket = [System.Net.Sockets.Socket]::new('Unix', 'Stream', 'Unspecified')
+try { $socket.Connect([System.Net.Sockets.UnixDomainSocketEndPoint]::new('/run/phaul-test.sock')); 'still there' } catch { 'gone' }
+'@
+        $output | Should -Contain 'listens True'
+        $output | Should -Contain 'gone'
+    }
+
+    It 'is refused where it would trust nobody' {
+        $output = Invoke-OnHost $lab b 'try { Start-PhaulServer -Address 10.77.0.2 -TrustedCertificate @("/dev/null") } catch { "refused " + $_.FullyQualifiedErrorId + " " + @(Get-PhaulServer).Count }'
+        $output | Should -BeLike 'refused InvalidRequest,*StartPhaulServerCommand 0'
+    }
+}
