@@ -53,7 +53,7 @@ function Invoke-OnHost($Lab, [string]$Name, [string]$Script) {
 # The same for objects: what the script assigns to $result comes back as through remoting
 function Get-FromHost($Lab, [string]$Name, [string]$Script) {
     $file = "result-$([guid]::NewGuid()).xml"
-    $output = Invoke-OnHost $Lab $Name "$Script`n`$result | Export-Clixml /shared/$file -Depth 4"
+    $output = Invoke-OnHost $Lab $Name "$Script`n`$result | Export-Clixml /shared/$file -Depth 1"
     if (-not (Test-Path "$($Lab.Shared)/$file")) { throw "no result: $output" }
     Import-Clixml "$($Lab.Shared)/$file"
 }

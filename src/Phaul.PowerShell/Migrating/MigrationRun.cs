@@ -37,6 +37,11 @@ internal sealed class MigrationRun(MigrationRequest request, IRecordStreams stre
         }
         catch (Exception failure)
         {
+            foreach (string line in (failure as PhaulException)?.CriuLog ?? [])
+            {
+                streams.WriteDebug($"criu: {line}");
+            }
+
             ErrorRecord record = FailureRecord.From(failure, Target);
             streams.WriteError(record);
             return record.CategoryInfo.Category == ErrorCategory.OperationStopped ? RunOutcome.Stopped : RunOutcome.Failed;

@@ -19,10 +19,16 @@ public sealed class DurationAttribute : ArgumentTransformationAttribute
     public override object Transform(EngineIntrinsics engineIntrinsics, object inputData)
     {
         object value = inputData is PSObject wrapped ? wrapped.BaseObject : inputData;
+        // PowerShell has read 7d as the decimal 7, and 2s as a short; what was typed is still known to its conversion to text
+        if (value is decimal or short && LanguagePrimitives.TryConvertTo(inputData, out string typed))
+        {
+            return Parse(typed);
+        }
+
         return value switch
         {
             string text => Parse(text),
-            int or long or double or decimal or float or uint or short or byte =>
+            int or long or double or float or uint or ushort or byte =>
                 Seconds(Convert.ToDouble(value, CultureInfo.InvariantCulture), value.ToString()!),
             _ => value,
         };

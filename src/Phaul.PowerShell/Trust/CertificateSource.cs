@@ -43,7 +43,7 @@ internal static class CertificateSource
         if (values is null)
         {
             string trusted = Path.Combine(HostCertificate.DefaultDirectory, TrustedDirectory);
-            return Directory.Exists(trusted) ? [.. FromDirectory(trusted)] : [];
+            return Directory.Exists(trusted) ? [.. FromDirectory(trusted)] : File.Exists(trusted) ? FromFile(trusted) : [];
         }
 
         return [.. values.Select(Unwrap).SelectMany(value => value switch
