@@ -337,7 +337,22 @@ internal sealed class DestinationMigration : IAsyncDisposable
             if (State is not (MigrationState.Prepared or MigrationState.InDoubt) || _held is null)
                 throw new PhaulException(PhaulErrorId.InDoubt, $"Nothing is prepared here: this side is {State}") { Step = State };
             await _recorder.EnterIfPossibleAsync(MigrationState.Committing, durable: _begin.Durable).ConfigureAwait(false);
-            await _held.ResumeAsync().ConfigureAwait(false);
+            if (_held.IsLost)
+                await RestoreAgainAsync("CRIU ended while it held the restored tree").ConfigureAwait(false);
+            try
+            {
+                await _held.ResumeAsync().ConfigureAwait(false);
+            }
+            catch (CriuException exception) when (_held.IsLost)
+            {
+                await RestoreAgainAsync($"CRIU ended while it resumed the restored tree ({exception.Message})").ConfigureAwait(false);
+                await _held.ResumeAsync().ConfigureAwait(false);
+            }
+            catch (CriuException exception)
+            {
+                await _recorder.WarnAsync($"CRIU failed after it had resumed the tree: {exception.Message}").ConfigureAwait(false);
+            }
+
             await _recorder.EnterIfPossibleAsync(MigrationState.Running).ConfigureAwait(false);
             return new Running { RootPid = _held.Tree.RootPid };
         }
@@ -345,6 +360,17 @@ internal sealed class DestinationMigration : IAsyncDisposable
         {
             _deciding.Release();
         }
+    }
+
+    /// <summary>The source tree is gone, and so is the restored one: the images are the program now.</summary>
+    private async Task RestoreAgainAsync(string why)
+    {
+        await _recorder.WarnAsync($"{why}. It is restored again from its images.").ConfigureAwait(false);
+        await _held!.DiscardAsync().ConfigureAwait(false);
+        await _held.DisposeAsync().ConfigureAwait(false);
+        var phaul = RequirePages();
+        _held = await HeldTree.RestoreAsync(phaul.Criu, phaul.LastImagesDirectory, _options, CancellationToken.None).ConfigureAwait(false);
+        await _recorder.WriteIfPossibleAsync(PreparedRecord(_held, phaul.LastImagesDirectory), _begin.Durable).ConfigureAwait(false);
     }
 
     private async Task<Discarded> DiscardAsync(string reason)

@@ -2,6 +2,7 @@
 
 using System.Text.Json;
 using Phaul.Criu;
+using Phaul.Engines;
 using Phaul.Journal;
 using Phaul.Native;
 using Phaul.Wire;
@@ -46,7 +47,16 @@ internal static class DestinationRecovery
             .ConfigureAwait(false);
         await using var recorder = new MigrationRecorder(MigrationSide.Destination, migrationId, journal, observer);
         recorder.Continue(states, contents.Records.OfType<IterationFinished>().Select(record => record.Iteration).ToArray());
-        await KillLeftoversAsync(prepared, recorder).ConfigureAwait(false);
+        var alive = Alive(prepared);
+        if (verdict == Settle.Types.Verdict.Committed && alive.Count > 0 && !HeldTasks.AnyIn(alive.Select(process => process.Pid)))
+        {
+            // The earlier server had it resumed, and ended before it could say so.
+            await ReachCommittingAsync(recorder).ConfigureAwait(false);
+            await recorder.EnterAsync(MigrationState.Running, "found running").ConfigureAwait(false);
+            return new DestinationMessage { Running = new Running { RootPid = prepared!.RootPid } };
+        }
+
+        await KillAsync(alive, recorder).ConfigureAwait(false);
         if (verdict == Settle.Types.Verdict.RolledBack)
         {
             await recorder.EnterAsync(MigrationState.Discarded, "the source rolled back").ConfigureAwait(false);
@@ -60,32 +70,55 @@ internal static class DestinationRecovery
         return new DestinationMessage { Running = new Running { RootPid = pid } };
     }
 
-    /// <summary>A CRIU that was killed while it held a tree leaves it asleep; it has not run, and its pids are needed.</summary>
-    private static async Task KillLeftoversAsync(Journal.Prepared? prepared, MigrationRecorder recorder)
+    private static IReadOnlyList<JournaledProcess> Alive(Journal.Prepared? prepared) =>
+        prepared is null || prepared.BootId != ProcessIdentity.BootId().ToString()
+            ? []
+            : [.. prepared.Processes.Where(IsAlive)];
+
+    private static bool IsAlive(JournaledProcess process)
     {
-        if (prepared is null || prepared.BootId != ProcessIdentity.BootId().ToString())
-            return;
-        foreach (var process in prepared.Processes)
+        using var descriptor = OpenIfThere(process.Pid);
+        return descriptor is { HasExited: false } && ProcessIdentity.StartTime(process.Pid) == (ulong)process.StartTimeTicks;
+    }
+
+    /// <summary>A CRIU that was killed while it held a tree leaves it asleep; it has not run, and its pids are needed.</summary>
+    private static async Task KillAsync(IReadOnlyList<JournaledProcess> processes, MigrationRecorder recorder)
+    {
+        foreach (var process in processes)
         {
-            if (ProcessIdentity.StartTime(process.Pid) != (ulong)process.StartTimeTicks)
+            using var descriptor = OpenIfThere(process.Pid);
+            if (descriptor is null)
                 continue;
-            using var descriptor = ProcessDescriptor.Open(process.Pid);
             await recorder.WarnAsync($"{process.Command} ({process.Pid}), restored earlier and never run, was killed.").ConfigureAwait(false);
             descriptor.SendSignal(Libc.SignalKill);
             await descriptor.WaitForExitAsync(CancellationToken.None).WaitAsync(TimeSpan.FromSeconds(30)).ConfigureAwait(false);
         }
     }
 
+    private static ProcessDescriptor? OpenIfThere(int pid)
+    {
+        try
+        {
+            return ProcessDescriptor.Open(pid);
+        }
+        catch (NativeException)
+        {
+            return null;
+        }
+    }
+
+    private static async Task ReachCommittingAsync(MigrationRecorder recorder)
+    {
+        if (recorder.State == MigrationState.Prepared)
+            await recorder.EnterAsync(MigrationState.InDoubt, "an earlier server ended").ConfigureAwait(false);
+        if (recorder.State != MigrationState.Committing)
+            await recorder.EnterAsync(MigrationState.Committing, "the source tree is gone", durable: true).ConfigureAwait(false);
+    }
+
     private static async Task<int> RestoreAgainAsync(
         Journal.Prepared prepared, DestinationServerOptions options, MigrationRecorder recorder, CancellationToken cancellationToken)
     {
-        if (recorder.State != MigrationState.Committing)
-        {
-            if (recorder.State == MigrationState.Prepared)
-                await recorder.EnterAsync(MigrationState.InDoubt, "an earlier server ended").ConfigureAwait(false);
-            await recorder.EnterAsync(MigrationState.Committing, "the source tree is gone", durable: true).ConfigureAwait(false);
-        }
-
+        await ReachCommittingAsync(recorder).ConfigureAwait(false);
         var restore = prepared.RestoreOptions is { ValueKind: JsonValueKind.String } json
             ? ProcessOptionsOnWire.FromMessage(RestoreOptions.Parser.ParseJson(json.GetString()!))
             : new ProcessOptions();

@@ -60,7 +60,7 @@ internal sealed class HeldTree : IAsyncDisposable
     }
 
     /// <summary>Lets it run and comes back when it does.</summary>
-    /// <exception cref="CriuException">CRIU failed at it. What became of the tree is not known; see <see cref="IsAlive"/>.</exception>
+    /// <exception cref="CriuException">CRIU failed at it. What became of the tree is not known; see <see cref="IsLost"/>.</exception>
     public async Task ResumeAsync()
     {
         if (!_verdict.TrySetResult(true))
@@ -80,8 +80,8 @@ internal sealed class HeldTree : IAsyncDisposable
         return await _watch.WaitAllExitedAsync(DeathLimit, CancellationToken.None).ConfigureAwait(false);
     }
 
-    /// <summary>Whether any process of it lives.</summary>
-    public bool IsAlive => _watch.Alive.Count > 0;
+    /// <summary>Whether it is gone, or asleep without anybody left to resume it: CRIU has ended, and some of it has not run.</summary>
+    public bool IsLost => _restoring.IsCompleted && (_watch.Alive.Count == 0 || HeldTasks.AnyIn(_watch.Alive.Select(member => member.Pid)));
 
     /// <inheritdoc/>
     public async ValueTask DisposeAsync()
