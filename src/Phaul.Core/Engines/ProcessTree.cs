@@ -52,7 +52,7 @@ public sealed class ProcessTree
         while (queue.TryDequeue(out var stat))
         {
             if (members.Count == MaxMembers)
-                throw new PhaulException(PhaulErrorId.InvalidRequest, $"The tree of process {rootPid} has more than {MaxMembers} processes.");
+                throw Refused($"The tree of process {rootPid} has more than {MaxMembers} processes.");
 
             var threads = proc.ReadNumbers($"{stat.Pid}/task");
             if (threads.Count == 0)

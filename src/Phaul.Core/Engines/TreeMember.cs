@@ -4,7 +4,9 @@ namespace Phaul.Engines;
 
 /// <summary>One process of a <see cref="ProcessTree"/>.</summary>
 /// <param name="Pid">Its pid on this host.</param>
-/// <param name="StartTime">When it began, in clock ticks since boot: with the pid and the boot id it names this process and no other.</param>
+/// <param name="StartTime">
+/// When it began, in clock ticks since boot: with the pid and the boot id it names this process and no other.
+/// </param>
 /// <param name="ParentPid">Its parent.</param>
 /// <param name="Command">The kernel's name for it, up to 15 bytes.</param>
 /// <param name="SessionId">Its session; 0 where the leader is not of this pid namespace.</param>

@@ -53,7 +53,9 @@ internal sealed class ProcFileSystem(string root = "/proc")
         }
     }
 
-    /// <summary>What a symbolic link says, or null if it is gone or unreadable. Links such as <c>socket:[7]</c> lead nowhere and are fine.</summary>
+    /// <summary>
+    /// What a symbolic link says, or null if it is gone or unreadable. Links such as <c>socket:[7]</c> lead nowhere and are fine.
+    /// </summary>
     public string? ReadLink(string relativePath)
     {
         try

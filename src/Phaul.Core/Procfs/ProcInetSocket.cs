@@ -68,7 +68,8 @@ internal sealed record ProcInetSocket(string Protocol, IPEndPoint Local, IPEndPo
         byte[] address = new byte[colon / 2];
         for (int word = 0; word < colon / 8; word++)
         {
-            if (!uint.TryParse(text.AsSpan(word * 8, 8), NumberStyles.AllowHexSpecifier, CultureInfo.InvariantCulture, out uint number)) return null;
+            if (!uint.TryParse(text.AsSpan(word * 8, 8), NumberStyles.AllowHexSpecifier, CultureInfo.InvariantCulture, out uint number))
+                return null;
             if (BitConverter.IsLittleEndian) BinaryPrimitives.WriteUInt32LittleEndian(address.AsSpan(word * 4), number);
             else BinaryPrimitives.WriteUInt32BigEndian(address.AsSpan(word * 4), number);
         }

@@ -42,7 +42,8 @@ internal sealed record ProcMapping(ulong Start, ulong End, string Permissions, u
     public string RangeName => $"{Start:x}-{End:x}";
 
     /// <summary>The mappings of a process; empty if it is gone.</summary>
-    public static IReadOnlyList<ProcMapping> Read(ProcFileSystem proc, int pid) => proc.ReadText($"{pid}/maps") is { } text ? Parse(text) : [];
+    public static IReadOnlyList<ProcMapping> Read(ProcFileSystem proc, int pid) =>
+        proc.ReadText($"{pid}/maps") is { } text ? Parse(text) : [];
 
     /// <summary>Parses the file; lines that are none are left out.</summary>
     public static IReadOnlyList<ProcMapping> Parse(string text)

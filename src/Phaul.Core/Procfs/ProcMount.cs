@@ -16,7 +16,8 @@ internal sealed record ProcMount(int Id, (uint Major, uint Minor) Device, string
         or "securityfs" or "bpf" or "mqueue" or "pstore" or "configfs" or "fusectl" or "nsfs";
 
     /// <summary>The mounts that a process sees; empty if it is gone.</summary>
-    public static IReadOnlyList<ProcMount> Read(ProcFileSystem proc, int pid) => proc.ReadText($"{pid}/mountinfo") is { } text ? Parse(text) : [];
+    public static IReadOnlyList<ProcMount> Read(ProcFileSystem proc, int pid) =>
+        proc.ReadText($"{pid}/mountinfo") is { } text ? Parse(text) : [];
 
     /// <summary>Parses the file; lines that are none are left out.</summary>
     public static IReadOnlyList<ProcMount> Parse(string text)

@@ -53,9 +53,8 @@ internal sealed record ProcStatus
                 "NSpid" => status with { NamespacePids = [.. Numbers(value).Select(number => (int)number)] },
                 "CapEff" => status with
                 {
-                    EffectiveCapabilities = ulong.TryParse(value, NumberStyles.AllowHexSpecifier, CultureInfo.InvariantCulture, out ulong bits)
-                        ? bits
-                        : 0,
+                    EffectiveCapabilities =
+                        ulong.TryParse(value, NumberStyles.AllowHexSpecifier, CultureInfo.InvariantCulture, out ulong bits) ? bits : 0,
                 },
                 "VmSize" => status with { VirtualBytes = (ulong)Number(value.Split(' ')[0]) * 1024 },
                 _ => status,
@@ -66,7 +65,9 @@ internal sealed record ProcStatus
     }
 
     private static long Number(string text) =>
-        long.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out long number) && number <= uint.MaxValue * 4096L ? number : 0;
+        long.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out long number) && number <= uint.MaxValue * 4096L
+            ? number
+            : 0;
 
     private static IEnumerable<long> Numbers(string text) =>
         text.Split((char[]?)null, StringSplitOptions.RemoveEmptyEntries).Select(Number);

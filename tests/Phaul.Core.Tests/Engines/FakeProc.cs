@@ -33,5 +33,6 @@ internal sealed class FakeProc : IDisposable
     public void Dispose() => _directory.Delete(recursive: true);
 
     public static string StatLine(int pid, string command, char state, int parent, int group, int session, ulong startTime) =>
-        $"{pid} ({command}) {state} {parent} {group} {session} 0 -1 4194304 1 2 3 4 5 6 7 8 20 0 1 0 {startTime} 9 10 18446744073709551615 0 0 0\n";
+        $"{pid} ({command}) {state} {parent} {group} {session} 0 -1 4194304 1 2 3 4 5 6 7 8 20 0 1 0 "
+        + $"{startTime} 9 10 18446744073709551615 0 0 0\n";
 }

@@ -29,7 +29,8 @@ public sealed class ProcessTreeTests
         var tree = ProcessTree.Capture(program.Pid);
 
         Assert.Equal(program.Pid, tree.RootPid);
-        Assert.Equal(new[] { program.Pid, expected[0], expected[1], expected[2] }.Order(), tree.Members.Select(member => member.Pid).Order());
+        Assert.Equal(new[] { program.Pid, expected[0], expected[1], expected[2] }.Order(), tree.Members.Select(member => member.Pid)
+            .Order());
         Assert.Equal(new[] { program.Pid, expected[3] }.Order(), tree.Root.ThreadIds);
         Assert.Equal("python3", tree.Root.Command[..7]);
         Assert.Equal((program.Pid, program.Pid), (tree.Root.SessionId, tree.Root.ProcessGroupId));
@@ -97,7 +98,8 @@ public sealed class ProcessTreeTests
         AssertRefused($"thread of process {program.Pid}", thread);
         int parent = ProcStat.Read(ProcFileSystem.Host, Environment.ProcessId)!.ParentPid;
         if (parent > 1) AssertRefused("ancestor", parent);
-        if (ProcFileSystem.Host.ReadNumbers("").FirstOrDefault(pid => ProcStat.Read(ProcFileSystem.Host, pid)?.IsKernelThread == true) is > 1 and var kernel)
+        if (ProcFileSystem.Host.ReadNumbers("")
+            .FirstOrDefault(pid => ProcStat.Read(ProcFileSystem.Host, pid)?.IsKernelThread == true) is > 1 and var kernel)
             AssertRefused("kernel thread", kernel);
 
         static void AssertRefused(string reason, int pid)

@@ -114,7 +114,8 @@ public sealed class TreeWatchTests
         static int Watching(ProcessTree tree) =>
             ProcFileSystem.Host.ReadNumbers("self/fd")
                 .Select(number => ProcFileSystem.Host.ReadText($"self/fdinfo/{number}") ?? "")
-                .Sum(text => tree.Members.Count(member => text.Contains($"\nPid:\t{member.Pid}\n", StringComparison.Ordinal))) - HeldByTheTest(tree);
+                .Sum(text => tree.Members.Count(member =>
+                    text.Contains($"\nPid:\t{member.Pid}\n", StringComparison.Ordinal))) - HeldByTheTest(tree);
 
         // ChildProcess holds one pidfd, and a duplicate of it is waited for.
         static int HeldByTheTest(ProcessTree tree) => tree.Members.Count > 0 ? 2 : 0;

@@ -24,7 +24,8 @@ public sealed class CheckListTests
             return [];
         });
         checks.Add("Quiet", _ => []);
-        checks.Add("Fails", _ => [new Finding(CheckVerdict.Warning, "W.", "R1."), new Finding(CheckVerdict.Failed, "F.", "R2."), new Finding(CheckVerdict.Passed, "P.")]);
+        checks.Add("Fails", _ => [new Finding(CheckVerdict.Warning, "W.", "R1."), new Finding(CheckVerdict.Failed, "F.", "R2."),
+            new Finding(CheckVerdict.Passed, "P.")]);
         checks.Add("Skips", _ => [new Finding(CheckVerdict.Skipped, "S.")]);
 
         var results = await checks.RunAsync(CancellationToken.None).WaitAsync(TimeSpan.FromSeconds(60));
@@ -32,7 +33,8 @@ public sealed class CheckListTests
 
         Assert.Equal(["Throws", "NeverEnds", "Blocks", "Quiet", "Fails", "Skips"], results.Select(result => result.Name));
         Assert.Equal(
-            [CheckVerdict.Warning, CheckVerdict.Warning, CheckVerdict.Warning, CheckVerdict.Passed, CheckVerdict.Failed, CheckVerdict.Skipped],
+            [CheckVerdict.Warning, CheckVerdict.Warning, CheckVerdict.Warning, CheckVerdict.Passed, CheckVerdict.Failed,
+                CheckVerdict.Skipped],
             results.Select(result => result.Verdict));
         Assert.Contains("broken", results[0].Message, StringComparison.Ordinal);
         Assert.Equal(("F. W.", "R2. R1."), (results[4].Message, results[4].Remedy));

@@ -60,9 +60,11 @@ public sealed class DestinationChecksTests : IDisposable
         Assert.Equal(Kind.Directory, files[_directory.FullName].Kind);
         Assert.Equal(Kind.Directory, files["/"].Kind);
         Assert.Equal(Kind.Other, files["/dev/null"].Kind);
-        Assert.Contains(files.Values, file => file.Kind == Kind.Executable && file.Path.Contains("python3", StringComparison.Ordinal) && file.Sha256.Length == 32);
+        Assert.Contains(files.Values, file => file.Kind == Kind.Executable
+            && file.Path.Contains("python3", StringComparison.Ordinal) && file.Sha256.Length == 32);
         Assert.Contains(files.Values, file => file.Kind == Kind.Executable && file.Path.Contains("libc", StringComparison.Ordinal));
-        Assert.DoesNotContain(files.Keys, path => path.Contains("/gone", StringComparison.Ordinal) || path.StartsWith("/proc/", StringComparison.Ordinal));
+        Assert.DoesNotContain(files.Keys, path =>
+            path.Contains("/gone", StringComparison.Ordinal) || path.StartsWith("/proc/", StringComparison.Ordinal));
 
         var port = Assert.Single(survey.ListeningPorts);
         Assert.Equal(("tcp", uint.Parse(program.Words[0])), (port.Protocol, port.Port));
@@ -115,9 +117,12 @@ public sealed class DestinationChecksTests : IDisposable
         fake.AddProcess(100, parent: 1, group: 90, session: 80);
 
         Assert.Empty(PidCheck.Run(OfPids(200, 201), new ProcessOptions(), fake.Proc, CancellationToken.None));
-        Assert.Contains("pids end at 32767", Assert.Single(PidCheck.Run(OfPids(32768), new ProcessOptions(), fake.Proc, CancellationToken.None)).Message, StringComparison.Ordinal);
-        Assert.Contains("the process group of process 100", Assert.Single(PidCheck.Run(OfPids(90), new ProcessOptions(), fake.Proc, CancellationToken.None)).Message, StringComparison.Ordinal);
-        Assert.Contains("the session of process 100", Assert.Single(PidCheck.Run(OfPids(80), new ProcessOptions(), fake.Proc, CancellationToken.None)).Message, StringComparison.Ordinal);
+        Assert.Contains("pids end at 32767", Assert.Single(
+            PidCheck.Run(OfPids(32768), new ProcessOptions(), fake.Proc, CancellationToken.None)).Message, StringComparison.Ordinal);
+        Assert.Contains("the process group of process 100", Assert.Single(
+            PidCheck.Run(OfPids(90), new ProcessOptions(), fake.Proc, CancellationToken.None)).Message, StringComparison.Ordinal);
+        Assert.Contains("the session of process 100", Assert.Single(
+            PidCheck.Run(OfPids(80), new ProcessOptions(), fake.Proc, CancellationToken.None)).Message, StringComparison.Ordinal);
 
         var job = OfPids(200);
         job.Members[0].SessionId = 80; // the shell's, which is replaced for a shell job
@@ -133,14 +138,19 @@ public sealed class DestinationChecksTests : IDisposable
         File.SetUnixFileMode(path, UnixFileMode.UserRead | UnixFileMode.UserWrite);
         var same = new SurveyedFile
         {
-            Path = path, Kind = Kind.ReadOnly, Size = 4, Mode = 0x8180, Sha256 = ByteString.CopyFrom(System.Security.Cryptography.SHA256.HashData("same"u8)),
+            Path = path,
+            Kind = Kind.ReadOnly,
+            Size = 4,
+            Mode = 0x8180,
+            Sha256 = ByteString.CopyFrom(System.Security.Cryptography.SHA256.HashData("same"u8)),
         };
         AssertPassed(same);
         AssertFailed(With(file => file.Path += "-not-here"), "is missing here");
         AssertFailed(With(file => file.Sha256 = ByteString.CopyFrom(System.Security.Cryptography.SHA256.HashData("else"u8))), "differs");
         AssertFailed(With(file => file.Size = 5), "has 4 bytes here and 5 on the source");
         AssertFailed(With(file => file.Size = 3), "has 4 bytes here and 3 on the source");
-        AssertFailed(With(file => file.Mode = 0x81A4), "permissions 0600 here and 0644 on the source", "--skip-file-rwx-check / -SkipFileRwxCheck");
+        AssertFailed(With(file => file.Mode = 0x81A4), "permissions 0600 here and 0644 on the source",
+            "--skip-file-rwx-check / -SkipFileRwxCheck");
         AssertPassed(With(file => file.Mode = 0x81A4), new ProcessOptions { SkipFileRwxCheck = true });
         AssertFailed(With(file => (file.Kind, file.Mode) = (Kind.Directory, 0x41C0)), "a regular file here and a directory on the source");
         AssertFailed(With(file => file.Path = "relative"), "no absolute path");
@@ -154,7 +164,8 @@ public sealed class DestinationChecksTests : IDisposable
 
         // Below another root, and not at all where the resource is external or the root is not known.
         AssertPassed(With(file => file.Path = "/file"), new ProcessOptions { Root = _directory.FullName });
-        AssertFailed(With(file => file.Path = "/other"), "is missing here", options: new ProcessOptions { Root = _directory.FullName + "/" });
+        AssertFailed(With(file => file.Path = "/other"), "is missing here",
+            options: new ProcessOptions { Root = _directory.FullName + "/" });
         AssertPassed(With(file => file.Path = "/a"), new ProcessOptions { External = ["file[/a]:key"] });
         var own = Survey();
         own.Files.Add(With(file => file.Path += "-not-here"));
@@ -198,7 +209,8 @@ public sealed class DestinationChecksTests : IDisposable
     {
         var survey = Survey();
         survey.CriuVersion = source;
-        Assert.Equal(verdict, Worst(HostChecks.PageServerFormat(survey, new CriuFacts("criu") { Version = new CriuVersion(major, minor) })));
+        Assert.Equal(verdict,
+            Worst(HostChecks.PageServerFormat(survey, new CriuFacts("criu") { Version = new CriuVersion(major, minor) })));
     }
 
     [Fact]
@@ -228,12 +240,16 @@ public sealed class DestinationChecksTests : IDisposable
         var survey = Survey();
         survey.MemoryBytes = 1 << 20;
         Assert.Equal(CheckVerdict.Passed, Worst(HostChecks.Space(survey, work, 0, MigrationMode.PreCopy)));
-        AssertFailed(HostChecks.Space(survey, work, long.MaxValue, MigrationMode.StopAndCopy), "--work-directory / -WorkDirectory", _directory.FullName);
+        AssertFailed(HostChecks.Space(survey, work, long.MaxValue, MigrationMode.StopAndCopy), "--work-directory / -WorkDirectory",
+            _directory.FullName);
         (survey.MemoryBytes, survey.ImageBytes) = (ulong.MaxValue, ulong.MaxValue); // what a peer says must not wrap around
         AssertFailed(HostChecks.Space(survey, work, 1, MigrationMode.StopAndCopy), "--work-directory / -WorkDirectory");
 
         using var fake = new FakeProc();
-        fake.Write("meminfo", "MemTotal:  2048 kB\nMemAvailable:  1024 kB\nSwapFree:  512 kB\nSwapTotal:  512 kB\nCommitLimit:   1000 kB\nCommitted_AS:  900 kB\n");
+        fake.Write(
+            "meminfo",
+            "MemTotal:  2048 kB\nMemAvailable:  1024 kB\nSwapFree:  512 kB\nSwapTotal:  512 kB\nCommitLimit:   1000 kB\n"
+            + "Committed_AS:  900 kB\n");
         fake.Write("sys/vm/overcommit_memory", "0\n");
         Assert.Equal(CheckVerdict.Passed, Memory(1 << 20, 1 << 20));
         Assert.Equal(CheckVerdict.Warning, Memory((1 << 20) + 1, 0));
@@ -260,7 +276,8 @@ public sealed class DestinationChecksTests : IDisposable
         socket.Listen();
         int port = ((IPEndPoint)socket.LocalEndPoint!).Port;
 
-        AssertFailed(NetworkChecks.Ports(OfPort("tcp", IPAddress.Loopback), ProcFileSystem.Host), "Stop what listens there", $"127.0.0.1:{port}");
+        AssertFailed(NetworkChecks.Ports(OfPort("tcp", IPAddress.Loopback), ProcFileSystem.Host), "Stop what listens there",
+            $"127.0.0.1:{port}");
         AssertFailed(NetworkChecks.Ports(OfPort("tcp", IPAddress.Any), ProcFileSystem.Host), "Stop what listens there", $"0.0.0.0:{port}");
         Assert.Empty(NetworkChecks.Ports(OfPort("tcp", IPAddress.Parse("127.9.9.9")), ProcFileSystem.Host));
         Assert.Empty(NetworkChecks.Ports(OfPort("udp", IPAddress.Loopback), ProcFileSystem.Host));
@@ -283,7 +300,8 @@ public sealed class DestinationChecksTests : IDisposable
         TreeSurvey OfPort(string protocol, IPAddress address)
         {
             var survey = Survey();
-            survey.ListeningPorts.Add(new SurveyedPort { Protocol = protocol, Address = ByteString.CopyFrom(address.GetAddressBytes()), Port = (uint)port });
+            survey.ListeningPorts.Add(
+                new SurveyedPort { Protocol = protocol, Address = ByteString.CopyFrom(address.GetAddressBytes()), Port = (uint)port });
             return survey;
         }
     }
@@ -293,18 +311,28 @@ public sealed class DestinationChecksTests : IDisposable
     {
         var hostile = new TreeSurvey
         {
-            MemoryBytes = ulong.MaxValue, ImageBytes = ulong.MaxValue, LargestMapping = ulong.MaxValue, CriuVersion = uint.MaxValue, RootPid = -1,
+            MemoryBytes = ulong.MaxValue,
+            ImageBytes = ulong.MaxValue,
+            LargestMapping = ulong.MaxValue,
+            CriuVersion = uint.MaxValue,
+            RootPid = -1,
             Members = { new SurveyedProcess { Pid = int.MinValue, ThreadIds = { -1, 0, int.MaxValue } } },
-            Files = { new SurveyedFile { Path = "" }, new SurveyedFile { Path = "/../../dev/zero", Size = ulong.MaxValue, Sha256 = ByteString.CopyFrom(1) } },
+            Files =
+            {
+                new SurveyedFile { Path = "" },
+                new SurveyedFile { Path = "/../../dev/zero", Size = ulong.MaxValue, Sha256 = ByteString.CopyFrom(1) },
+            },
             ListeningPorts = { new SurveyedPort { Port = uint.MaxValue, Protocol = "tcp", Address = ByteString.CopyFrom(0, 0, 0, 0) } },
         };
         foreach (var survey in new[] { new TreeSurvey(), hostile })
         {
             var results = await DestinationChecks.RunAsync(
-                survey, new ProcessOptions(), _directory.FullName, 0, MigrationMode.StopAndCopy, ProcFileSystem.Host, Task.FromResult(Criu42),
+                survey, new ProcessOptions(), _directory.FullName, 0, MigrationMode.StopAndCopy, ProcFileSystem.Host,
+                Task.FromResult(Criu42),
                 CheckList.DefaultLimit, CancellationToken.None).WaitAsync(TimeSpan.FromSeconds(60));
             Assert.Equal(
-                ["CriuPresent", "CriuVersion", "CriuCheck", "PageServerFormat", "LazyPages", "Architecture", "PageSize", "Cpu", "FreePids", "Files",
+                ["CriuPresent", "CriuVersion", "CriuCheck", "PageServerFormat", "LazyPages", "Architecture", "PageSize", "Cpu",
+                    "FreePids", "Files",
                     "Space", "Memory", "Ports", "Addresses"],
                 results.Select(result => result.Name));
             Assert.All(results, result => Assert.DoesNotContain("could not be checked", result.Message, StringComparison.Ordinal));
@@ -324,7 +352,8 @@ public sealed class DestinationChecksTests : IDisposable
 
     private static async Task<TreeSurvey> SurveyAsync(PythonProgram program) =>
         TreeSurveyor.Survey(
-            await TreeInspector.InspectAsync(ProcessTree.Capture(program.Pid), CancellationToken.None), ProcFileSystem.Host, CancellationToken.None);
+            await TreeInspector.InspectAsync(ProcessTree.Capture(program.Pid), CancellationToken.None), ProcFileSystem.Host,
+            CancellationToken.None);
 
     private static TreeSurvey Survey() => new();
 
@@ -335,7 +364,8 @@ public sealed class DestinationChecksTests : IDisposable
         return survey;
     }
 
-    private static List<Finding> CheckPids(int pid) => [.. PidCheck.Run(OfPids(pid), new ProcessOptions(), ProcFileSystem.Host, CancellationToken.None)];
+    private static List<Finding> CheckPids(int pid) =>
+        [.. PidCheck.Run(OfPids(pid), new ProcessOptions(), ProcFileSystem.Host, CancellationToken.None)];
 
     private static CheckVerdict Worst(IEnumerable<Finding> findings)
     {

@@ -18,7 +18,8 @@ public sealed class ProcfsParserTests
     {
         string command = Text(random, ") (\n:RSZ019 ab", 15);
         var expected = new ProcStat(
-            random.Next(1, 4194304), command, "RSDZTtX"[random.Next(7)], random.Next(4194304), random.Next(4194304), random.Next(4194304), 0,
+            random.Next(1, 4194304), command, "RSDZTtX"[random.Next(7)], random.Next(4194304), random.Next(4194304), random.Next(4194304),
+            0,
             4194304, (ulong)random.NextInt64());
         string line = FakeProc.StatLine(
             expected.Pid, command, expected.State, expected.ParentPid, expected.ProcessGroupId, expected.SessionId, expected.StartTime);
@@ -57,7 +58,8 @@ public sealed class ProcfsParserTests
         string text = ProcFileSystem.Host.ReadText("self/maps")!;
         var mappings = ProcMapping.Parse(text);
         Assert.Equal(text.Split('\n', StringSplitOptions.RemoveEmptyEntries).Length, mappings.Count);
-        Assert.Contains(mappings, mapping => mapping.IsNamedFile && mapping.IsExecutable && mapping.Path.Contains("libc", StringComparison.Ordinal));
+        Assert.Contains(mappings, mapping => mapping.IsNamedFile && mapping.IsExecutable
+            && mapping.Path.Contains("libc", StringComparison.Ordinal));
         Assert.Contains(mappings, mapping => mapping.Path == "[stack]");
     }
 
@@ -72,7 +74,8 @@ public sealed class ProcfsParserTests
         for (int i = random.Next(4); i > 0; i--)
         {
             var held = new ProcLock(
-                new[] { "FLOCK", "POSIX", "OFDLCK", "LEASE" }[random.Next(4)], random.Next(2) == 0 ? "READ" : "WRITE", random.Next(-1, 100000));
+                new[] { "FLOCK", "POSIX", "OFDLCK", "LEASE" }[random.Next(4)], random.Next(2) == 0 ? "READ" : "WRITE",
+                random.Next(-1, 100000));
             locks.Add(held);
             text.Append($"lock:\t{i}: {held.Kind}  ADVISORY  {held.Access} {held.OwnerPid} fe:00:{random.Next()} 0 EOF\n");
             if (random.Next(2) == 0) text.Append($"lock:\t{i}: -> {held.Kind}  ADVISORY  {held.Access} {held.OwnerPid} fe:00:1 0 EOF\n");
@@ -119,7 +122,8 @@ public sealed class ProcfsParserTests
         }
 
         static string Written(IPEndPoint endPoint) =>
-            string.Concat(endPoint.Address.GetAddressBytes().Chunk(4).Select(word => BitConverter.ToUInt32(word).ToString("X8", CultureInfo.InvariantCulture)))
+            string.Concat(endPoint.Address.GetAddressBytes().Chunk(4)
+                .Select(word => BitConverter.ToUInt32(word).ToString("X8", CultureInfo.InvariantCulture)))
             + $":{endPoint.Port:X4}";
     });
 
@@ -131,7 +135,8 @@ public sealed class ProcfsParserTests
         string escaped = string.Concat(expected.MountPoint.Select(letter =>
             letter is ' ' or '\t' or '\n' or '\\' ? "\\" + Convert.ToString(letter, 8).PadLeft(3, '0') : letter.ToString()));
         string optional = random.Next(2) == 0 ? "shared:1 master:2 " : "";
-        string line = $"{expected.Id} 35 {expected.Device.Major}:{expected.Device.Minor} / {escaped} rw,noatime {optional}- ext4 /dev/root rw\n";
+        string line =
+            $"{expected.Id} 35 {expected.Device.Major}:{expected.Device.Minor} / {escaped} rw,noatime {optional}- ext4 /dev/root rw\n";
         Assert.Equal([expected], ProcMount.Parse(line));
     });
 
@@ -139,8 +144,10 @@ public sealed class ProcfsParserTests
     public void StatusIsRead()
     {
         var status = ProcStatus.Parse(
-            "Name:\tx y\nTgid:\t7\nTracerPid:\t9\nUid:\t1\t2\t3\t4\nGid:\t5\t6\t7\t8\nNSpid:\t7\t1\nVmSize:\t   12 kB\nCapEff:\t000001fffeffffff\n");
-        Assert.Equal(("x y", 7, 9, 12288UL, 0x1fffeffffffUL), (status.Name, status.ThreadGroupId, status.TracerPid, status.VirtualBytes, status.EffectiveCapabilities));
+            "Name:\tx y\nTgid:\t7\nTracerPid:\t9\nUid:\t1\t2\t3\t4\nGid:\t5\t6\t7\t8\n"
+            + "NSpid:\t7\t1\nVmSize:\t   12 kB\nCapEff:\t000001fffeffffff\n");
+        Assert.Equal(("x y", 7, 9, 12288UL, 0x1fffeffffffUL),
+            (status.Name, status.ThreadGroupId, status.TracerPid, status.VirtualBytes, status.EffectiveCapabilities));
         Assert.Equal([1u, 2u, 3u, 4u], status.Uids);
         Assert.Equal([5u, 6u, 7u, 8u], status.Gids);
         Assert.Equal([7, 1], status.NamespacePids);

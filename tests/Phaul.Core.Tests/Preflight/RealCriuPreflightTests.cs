@@ -22,7 +22,8 @@ public sealed class RealCriuPreflightTests(RealCriu criu)
         Assert.All(source, result => Assert.True(result.Verdict != CheckVerdict.Failed, result.ToString()));
         Assert.Equal(CheckVerdict.Passed, source.Single(result => result.Name == "CriuPresent").Verdict);
         Assert.Equal(CheckVerdict.Passed, source.Single(result => result.Name == "CriuCheck").Verdict);
-        Assert.Contains(source.Single(result => result.Name == "DirtyTracking").Verdict, new[] { CheckVerdict.Passed, CheckVerdict.Warning });
+        Assert.Contains(source.Single(result => result.Name == "DirtyTracking").Verdict,
+            new[] { CheckVerdict.Passed, CheckVerdict.Warning });
 
         var survey = await TreeSurveyor.SurveyAsync(tree, path);
         Assert.InRange(survey.CriuVersion, 40_000u, 99_999u);

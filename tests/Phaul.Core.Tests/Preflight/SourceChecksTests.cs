@@ -12,7 +12,8 @@ namespace Phaul.Tests.Preflight;
 
 public sealed class SourceChecksTests : IDisposable
 {
-    private static readonly CriuFacts Criu42 = new("criu") { Version = new CriuVersion(4, 2), Features = new CriuFeatures { MemTrack = true, LazyPages = true } };
+    private static readonly CriuFacts Criu42 =
+        new("criu") { Version = new CriuVersion(4, 2), Features = new CriuFeatures { MemTrack = true, LazyPages = true } };
 
     private readonly DirectoryInfo _directory = Directory.CreateTempSubdirectory("phaul-checks-");
 
@@ -46,7 +47,8 @@ public sealed class SourceChecksTests : IDisposable
             """, _directory.FullName);
 
         var refused = await CheckAsync(program.Pid, "FileLocks");
-        AssertFailed(refused, "--file-locks / -FileLocks", $"rocess {program.Pid} (python3", $"descriptor {program.Words[0]}", "FLOCK WRITE", "/flocked", "POSIX WRITE", "/posix");
+        AssertFailed(refused, "--file-locks / -FileLocks", $"rocess {program.Pid} (python3", $"descriptor {program.Words[0]}",
+            "FLOCK WRITE", "/flocked", "POSIX WRITE", "/posix");
         Assert.Equal(CheckVerdict.Passed, (await CheckAsync(program.Pid, "FileLocks", new ProcessOptions { FileLocks = true })).Verdict);
     }
 
@@ -64,7 +66,8 @@ public sealed class SourceChecksTests : IDisposable
         var refused = await CheckAsync(program.Pid, "TcpEstablished");
         AssertFailed(refused, "--tcp-established / -TcpEstablished", $"127.0.0.1:{program.Words[0]}", "1 connections not accepted");
         Assert.Contains("--skip-in-flight / -TcpSkipInFlight", refused.Remedy, StringComparison.Ordinal);
-        Assert.Equal(CheckVerdict.Warning, (await CheckAsync(program.Pid, "TcpEstablished", new ProcessOptions { TcpEstablished = true })).Verdict);
+        Assert.Equal(CheckVerdict.Warning,
+            (await CheckAsync(program.Pid, "TcpEstablished", new ProcessOptions { TcpEstablished = true })).Verdict);
         Assert.Equal(
             CheckVerdict.Passed,
             (await CheckAsync(program.Pid, "TcpEstablished", new ProcessOptions { TcpClose = true, TcpSkipInFlight = true })).Verdict);
@@ -88,16 +91,20 @@ public sealed class SourceChecksTests : IDisposable
 
         await using var streaming = await PythonProgram.StartAsync(script, "stream", stream);
         using var accepted = await listener.AcceptAsync();
-        AssertFailed(await CheckAsync(streaming.Pid, "ExternalUnixSockets"), "as one tree", $"descriptor {streaming.Words[0]}", "stream", stream);
+        AssertFailed(await CheckAsync(streaming.Pid, "ExternalUnixSockets"), "as one tree", $"descriptor {streaming.Words[0]}", "stream",
+            stream);
         // The option does not help a stream: CRIU then fails all the same.
         Assert.Equal(
-            CheckVerdict.Failed, (await CheckAsync(streaming.Pid, "ExternalUnixSockets", new ProcessOptions { ExternalUnixSockets = true })).Verdict);
+            CheckVerdict.Failed,
+            (await CheckAsync(streaming.Pid, "ExternalUnixSockets", new ProcessOptions { ExternalUnixSockets = true })).Verdict);
 
         await using var sending = await PythonProgram.StartAsync(script, "datagram", datagram);
         AssertFailed(
-            await CheckAsync(sending.Pid, "ExternalUnixSockets"), "--ext-unix-sk / -ExternalUnixSockets", $"descriptor {sending.Words[0]}", datagram);
+            await CheckAsync(sending.Pid, "ExternalUnixSockets"), "--ext-unix-sk / -ExternalUnixSockets",
+            $"descriptor {sending.Words[0]}", datagram);
         Assert.Equal(
-            CheckVerdict.Passed, (await CheckAsync(sending.Pid, "ExternalUnixSockets", new ProcessOptions { ExternalUnixSockets = true })).Verdict);
+            CheckVerdict.Passed,
+            (await CheckAsync(sending.Pid, "ExternalUnixSockets", new ProcessOptions { ExternalUnixSockets = true })).Verdict);
     }
 
     [SkippableFact]
@@ -137,7 +144,8 @@ public sealed class SourceChecksTests : IDisposable
         AssertFailed(ghost, "--ghost-limit 4194304 / -GhostLimit 4194304", $"descriptor {program.Words[0]}", "/big");
         Assert.DoesNotContain("/small", ghost.Message, StringComparison.Ordinal);
         Assert.DoesNotContain("memfd", ghost.Message, StringComparison.Ordinal);
-        Assert.Equal(CheckVerdict.Passed, (await CheckAsync(program.Pid, "GhostLimit", new ProcessOptions { GhostLimit = 4 << 20 })).Verdict);
+        Assert.Equal(CheckVerdict.Passed, (await CheckAsync(program.Pid, "GhostLimit", new ProcessOptions { GhostLimit = 4 << 20 }))
+            .Verdict);
 
         AssertFailed(await CheckAsync(program.Pid, "LinkRemap"), "--link-remap / -LinkRemap", $"descriptor {program.Words[1]}", "/two");
         Assert.Equal(CheckVerdict.Passed, (await CheckAsync(program.Pid, "LinkRemap", new ProcessOptions { LinkRemap = true })).Verdict);
@@ -232,7 +240,8 @@ public sealed class SourceChecksTests : IDisposable
         Assert.Contains(Run(0, 0), finding => finding.Message.Contains("CAP_CHECKPOINT_RESTORE", StringComparison.Ordinal));
 
         List<Finding> Run(ulong capabilities, uint user) =>
-            [.. CapabilityCheck.Run(new ProcStatus { EffectiveCapabilities = capabilities, Uids = [user], Gids = [user] }, tree, new ProcessOptions())];
+            [.. CapabilityCheck.Run(new ProcStatus { EffectiveCapabilities = capabilities, Uids = [user], Gids = [user] }, tree,
+                new ProcessOptions())];
     }
 
     [Theory]

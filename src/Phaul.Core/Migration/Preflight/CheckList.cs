@@ -27,22 +27,26 @@ internal sealed class CheckList(MigrationSide side, string host, TimeSpan limit)
     public void Add(string name, Func<CancellationToken, Task<IReadOnlyList<Finding>>> check) => _checks.Add((name, check));
 
     /// <summary>Adds a check that only looks at files and memory.</summary>
-    public void Add(string name, Func<CancellationToken, IEnumerable<Finding>> check) => _checks.Add((name, token => OnItsOwnThread(check, token)));
+    public void Add(string name, Func<CancellationToken, IEnumerable<Finding>> check) =>
+        _checks.Add((name, token => OnItsOwnThread(check, token)));
 
     /// <summary>Adds a check that looks at something which has to be found out first.</summary>
     public void AddAfter<T>(string name, Task<T> subject, Func<T, IEnumerable<Finding>> check) => _checks.Add((name, async token =>
     {
         var found = await subject.WaitAsync(token).ConfigureAwait(false);
         return await OnItsOwnThread(_ => check(found), token).ConfigureAwait(false);
-    }));
+    }
+    ));
 
     /// <summary>Makes all checks, side by side; results in the order in which they were added.</summary>
     public async Task<IReadOnlyList<CheckResult>> RunAsync(CancellationToken cancellationToken) =>
         await Task.WhenAll(_checks.Select(check => RunAsync(check.Name, check.Check, cancellationToken))).ConfigureAwait(false);
 
     // Not one of the pool's: a dead network file system can hold it for ever, and must not keep the others from being made.
-    private static Task<IReadOnlyList<Finding>> OnItsOwnThread(Func<CancellationToken, IEnumerable<Finding>> check, CancellationToken token) =>
-        Task.Factory.StartNew<IReadOnlyList<Finding>>(() => [.. check(token)], token, TaskCreationOptions.LongRunning, TaskScheduler.Default);
+    private static Task<IReadOnlyList<Finding>> OnItsOwnThread(
+        Func<CancellationToken, IEnumerable<Finding>> check, CancellationToken token) =>
+        Task.Factory.StartNew<IReadOnlyList<Finding>>(
+            () => [.. check(token)], token, TaskCreationOptions.LongRunning, TaskScheduler.Default);
 
     private async Task<CheckResult> RunAsync(
         string name, Func<CancellationToken, Task<IReadOnlyList<Finding>>> check, CancellationToken cancellationToken)

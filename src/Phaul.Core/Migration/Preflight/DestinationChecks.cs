@@ -9,7 +9,9 @@ namespace Phaul.Preflight;
 internal static class DestinationChecks
 {
     /// <summary>Makes all checks; none stops the others, none throws for what it finds, each is bounded in time.</summary>
-    /// <param name="survey">What the source says of the tree. It comes from a peer: nothing in it is trusted further than to be compared.</param>
+    /// <param name="survey">
+    /// What the source says of the tree. It comes from a peer: nothing in it is trusted further than to be compared.
+    /// </param>
     /// <param name="server">This server's options.</param>
     /// <param name="process">What CRIU will be told.</param>
     /// <param name="workDirectory">Where images and logs will be put; need not exist yet.</param>
@@ -24,7 +26,8 @@ internal static class DestinationChecks
         try
         {
             return await RunAsync(
-                survey, process, workDirectory, server.MinFreeBytes, mode, ProcFileSystem.Host, criu, CheckList.DefaultLimit, cancellationToken)
+                survey, process, workDirectory, server.MinFreeBytes, mode, ProcFileSystem.Host, criu, CheckList.DefaultLimit,
+                cancellationToken)
                 .ConfigureAwait(false);
         }
         finally
@@ -41,7 +44,8 @@ internal static class DestinationChecks
         var host = HostFacts.Read(proc);
         var checks = new CheckList(MigrationSide.Destination, Environment.MachineName, limit);
         CriuChecks.AddTo(checks, criu);
-        checks.Add("PageServerFormat", async token => HostChecks.PageServerFormat(survey, await criu.WaitAsync(token).ConfigureAwait(false)));
+        checks.Add("PageServerFormat", async token =>
+            HostChecks.PageServerFormat(survey, await criu.WaitAsync(token).ConfigureAwait(false)));
         checks.Add("LazyPages", async token => CriuChecks.LazyPages(await criu.WaitAsync(token).ConfigureAwait(false), mode));
         checks.Add("Architecture", _ => HostChecks.Architecture(survey, host));
         checks.Add("PageSize", _ => HostChecks.PageSize(survey, host));

@@ -22,7 +22,8 @@ internal static class SourceChecks
         try
         {
             var inspection = TreeInspector.InspectAsync(tree, probing.Token);
-            return await RunAsync(request, workDirectory, inspection, criu, CheckList.DefaultLimit, cancellationToken).ConfigureAwait(false);
+            return await RunAsync(request, workDirectory, inspection, criu, CheckList.DefaultLimit, cancellationToken)
+                .ConfigureAwait(false);
         }
         finally
         {
@@ -70,7 +71,8 @@ internal static class SourceChecks
     /// <summary>Whether CRIU can tell what changed between two looks.</summary>
     internal static IReadOnlyList<Finding> DirtyTracking(CriuFacts facts, MigrationMode mode)
     {
-        const string kernel = "Boot the source with a kernel that has CONFIG_MEM_SOFT_DIRTY (those of Debian, Ubuntu and Fedora on x86-64 do)";
+        const string kernel =
+            "Boot the source with a kernel that has CONFIG_MEM_SOFT_DIRTY (those of Debian, Ubuntu and Fedora on x86-64 do)";
         if (mode is MigrationMode.StopAndCopy or MigrationMode.PostCopy) return [new(CheckVerdict.Skipped, $"{mode} does not need it.")];
         if (facts.Version is null) return [new(CheckVerdict.Skipped, "There is no criu that could be asked.")];
         if (facts.Features is { MemTrack: true }) return [new(CheckVerdict.Passed, "criu and this kernel track dirty memory.")];

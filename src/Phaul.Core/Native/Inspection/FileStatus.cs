@@ -11,7 +11,8 @@ namespace Phaul.Native;
 /// <param name="Device">The device it is on.</param>
 /// <param name="RealDevice">The device it is, if it is one.</param>
 internal sealed record FileStatus(
-    uint Mode, uint LinkCount, ulong Inode, long Size, long AllocatedBytes, (uint Major, uint Minor) Device, (uint Major, uint Minor) RealDevice)
+    uint Mode, uint LinkCount, ulong Inode, long Size, long AllocatedBytes, (uint Major, uint Minor) Device,
+    (uint Major, uint Minor) RealDevice)
 {
     /// <summary>The type bits of <see cref="Mode"/>.</summary>
     public uint Type => Mode & 0xF000;
@@ -35,7 +36,8 @@ internal sealed record FileStatus(
     {
         Libc.StatxBuffer buffer = default;
         int flags = Libc.StatxNoSync | (follow ? 0 : Libc.StatxNoFollow);
-        return path.Contains('\0', StringComparison.Ordinal) || Libc.Statx(Libc.CurrentDirectory, path, flags, Libc.StatxBasic, &buffer) != 0
+        return path.Contains('\0', StringComparison.Ordinal)
+            || Libc.Statx(Libc.CurrentDirectory, path, flags, Libc.StatxBasic, &buffer) != 0
             ? null
             : new FileStatus(
                 buffer.Mode, buffer.LinkCount, buffer.Inode, (long)buffer.Size, (long)buffer.Blocks * 512,

@@ -6,7 +6,10 @@ namespace Phaul.Native;
 
 internal static class SocketProtocol
 {
-    /// <summary>The kernel's name of the protocol (<c>TCP</c>, <c>UDPv6</c>, <c>UNIX-STREAM</c>, <c>AF_VSOCK</c> …); null if it cannot be had.</summary>
+    /// <summary>
+    /// The kernel's name of the protocol (<c>TCP</c>, <c>UDPv6</c>, <c>UNIX-STREAM</c>, <c>AF_VSOCK</c> …); null if it cannot be
+    /// had.
+    /// </summary>
     /// <param name="path">A link in <c>/proc/PID/fd</c> to a socket.</param>
     public static unsafe string? Of(string path)
     {

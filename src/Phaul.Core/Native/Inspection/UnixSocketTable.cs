@@ -35,7 +35,8 @@ internal static unsafe class UnixSocketTable
     public static Task<IReadOnlyDictionary<uint, UnixSocketEntry>> ReadAsync(string? namespacePath)
     {
         // A thread of its own: entering a namespace changes the thread for good, and it must not go back to the pool.
-        var result = new TaskCompletionSource<IReadOnlyDictionary<uint, UnixSocketEntry>>(TaskCreationOptions.RunContinuationsAsynchronously);
+        var result = new TaskCompletionSource<IReadOnlyDictionary<uint, UnixSocketEntry>>(
+            TaskCreationOptions.RunContinuationsAsynchronously);
         var thread = new Thread(() =>
         {
             try

@@ -15,7 +15,8 @@ internal static class FileCheck
     {
         if (options.Root is null && survey.OwnNamespaces.Contains("mnt"))
         {
-            yield return new Finding(CheckVerdict.Skipped, "The tree has a mount namespace of its own, and where its root is here was not said.");
+            yield return new Finding(CheckVerdict.Skipped,
+                "The tree has a mount namespace of its own, and where its root is here was not said.");
             yield break;
         }
 
@@ -70,7 +71,8 @@ internal static class FileCheck
             if ((ulong)status.Size < file.Size)
             {
                 yield return new Finding(
-                    CheckVerdict.Failed, $"{here}, which the program writes to, has {status.Size} bytes here and {file.Size} on the source.", remedy);
+                    CheckVerdict.Failed,
+                    $"{here}, which the program writes to, has {status.Size} bytes here and {file.Size} on the source.", remedy);
             }
             else if ((ulong)status.Size > file.Size)
             {
@@ -87,7 +89,8 @@ internal static class FileCheck
         if ((ulong)status.Size != file.Size)
         {
             yield return new Finding(
-                CheckVerdict.Failed, $"{here}, which the program has {Use(file.Kind)}, has {status.Size} bytes here and {file.Size} on the source.",
+                CheckVerdict.Failed,
+                $"{here}, which the program has {Use(file.Kind)}, has {status.Size} bytes here and {file.Size} on the source.",
                 remedy);
         }
         else if (file.Sha256.Length > 0 && file.Size <= FileSurvey.MaxHashedFile)
@@ -96,7 +99,8 @@ internal static class FileCheck
             if (hash is null)
                 yield return new Finding(CheckVerdict.Warning, $"{here} could not be read here, and was compared by size only.");
             else if (!file.Sha256.Span.SequenceEqual(hash))
-                yield return new Finding(CheckVerdict.Failed, $"{here}, which the program has {Use(file.Kind)}, differs from the one on the source.", remedy);
+                yield return new Finding(CheckVerdict.Failed,
+                    $"{here}, which the program has {Use(file.Kind)}, differs from the one on the source.", remedy);
         }
     }
 

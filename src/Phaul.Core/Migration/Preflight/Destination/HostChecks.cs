@@ -110,13 +110,15 @@ internal static class HostChecks
         if (survey.MemoryBytes > available + swap)
         {
             yield return new Finding(
-                CheckVerdict.Failed, $"The program holds {Mib(survey.MemoryBytes)}; here are {Mib(available)} available and {Mib(swap)} of swap.",
+                CheckVerdict.Failed,
+                $"The program holds {Mib(survey.MemoryBytes)}; here are {Mib(available)} available and {Mib(swap)} of swap.",
                 "Free memory on the destination, or choose another.");
         }
         else if (survey.MemoryBytes > available)
         {
             yield return new Finding(
-                CheckVerdict.Warning, $"The program holds {Mib(survey.MemoryBytes)}; here are {Mib(available)} available: the rest would be swapped.",
+                CheckVerdict.Warning,
+                $"The program holds {Mib(survey.MemoryBytes)}; here are {Mib(available)} available: the rest would be swapped.",
                 "Free memory on the destination.");
         }
 
@@ -145,7 +147,8 @@ internal static class HostChecks
         foreach (string line in text.Split('\n'))
         {
             string[] fields = line.Split(' ', StringSplitOptions.RemoveEmptyEntries);
-            if (fields is [var name, var number, "kB"] && ulong.TryParse(number, NumberStyles.None, CultureInfo.InvariantCulture, out ulong kibibytes)
+            if (fields is [var name, var number, "kB"]
+                && ulong.TryParse(number, NumberStyles.None, CultureInfo.InvariantCulture, out ulong kibibytes)
                 && kibibytes < ulong.MaxValue >> 10)
                 figures[name.TrimEnd(':')] = kibibytes << 10;
         }

@@ -26,7 +26,8 @@ internal static class NetworkChecks
             if (here.FirstOrDefault(socket => socket.Local.Port == port.Port && IsRival(port.Protocol, address, socket)) is { } rival)
             {
                 yield return new Finding(
-                    CheckVerdict.Failed, $"The tree listens on {port.Protocol} {new IPEndPoint(address, (int)port.Port)}; here {rival.Local} is taken.",
+                    CheckVerdict.Failed,
+                    $"The tree listens on {port.Protocol} {new IPEndPoint(address, (int)port.Port)}; here {rival.Local} is taken.",
                     "Stop what listens there (ss -ltnp shows it), or choose another destination.");
             }
         }

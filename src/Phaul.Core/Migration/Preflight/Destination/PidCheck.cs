@@ -13,7 +13,8 @@ internal static class PidCheck
     /// <param name="options">What CRIU will be told.</param>
     /// <param name="proc">The procfs of the pid namespace in which CRIU will restore.</param>
     /// <param name="cancellationToken">Gives up.</param>
-    public static IEnumerable<Finding> Run(TreeSurvey survey, ProcessOptions options, ProcFileSystem proc, CancellationToken cancellationToken)
+    public static IEnumerable<Finding> Run(
+        TreeSurvey survey, ProcessOptions options, ProcFileSystem proc, CancellationToken cancellationToken)
     {
         if (survey.OwnNamespaces.Contains("pid"))
         {
@@ -29,7 +30,8 @@ internal static class PidCheck
             wanted.UnionWith(survey.Members.SelectMany(member => new[] { member.ProcessGroupId, member.SessionId }).Where(id => id > 0));
         }
 
-        const string remedy = "End that process, choose another destination, or give this server a pid namespace of its own (unshare --pid).";
+        const string remedy =
+            "End that process, choose another destination, or give this server a pid namespace of its own (unshare --pid).";
         if (int.TryParse(proc.ReadText("sys/kernel/pid_max"), NumberStyles.AllowTrailingWhite, CultureInfo.InvariantCulture, out int limit)
             && wanted.Count > 0 && wanted.Max() >= limit)
         {
@@ -58,13 +60,15 @@ internal static class PidCheck
             if (wanted.Contains(stat.SessionId) && taken.Add(stat.SessionId))
             {
                 yield return new Finding(
-                    CheckVerdict.Failed, $"The pid {stat.SessionId} is in use here: the session of process {pid} ({stat.Command}).", remedy);
+                    CheckVerdict.Failed, $"The pid {stat.SessionId} is in use here: the session of process {pid} ({stat.Command}).",
+                    remedy);
             }
 
             if (wanted.Contains(stat.ProcessGroupId) && taken.Add(stat.ProcessGroupId))
             {
                 yield return new Finding(
-                    CheckVerdict.Failed, $"The pid {stat.ProcessGroupId} is in use here: the process group of process {pid} ({stat.Command}).", remedy);
+                    CheckVerdict.Failed,
+                    $"The pid {stat.ProcessGroupId} is in use here: the process group of process {pid} ({stat.Command}).", remedy);
             }
         }
     }

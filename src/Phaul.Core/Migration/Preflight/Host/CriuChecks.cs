@@ -36,7 +36,8 @@ internal static class CriuChecks
         { } version when version < Oldest => [new(
             CheckVerdict.Failed, $"criu {version} is too old: {Oldest} is the least.", "Install criu 4.2 or later.")],
         { } version when version < OldestTried => [new(
-            CheckVerdict.Warning, $"criu {version} is older than {OldestTried}, with which Phaul was tried.", "Install criu 4.2 or later.")],
+            CheckVerdict.Warning, $"criu {version} is older than {OldestTried}, with which Phaul was tried.",
+            "Install criu 4.2 or later.")],
         { } version => [new(CheckVerdict.Passed, $"criu {version}.")],
     };
 

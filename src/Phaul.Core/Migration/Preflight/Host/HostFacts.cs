@@ -15,9 +15,10 @@ internal sealed record HostFacts(string Architecture, uint PageSize, string Kern
 
     private static readonly HashSet<string> X86Flags =
     [
-        "fpu", "cx8", "cmov", "mmx", "mmxext", "fxsr", "fxsr_opt", "lm", "pni", "cx16", "movbe", "popcnt", "f16c", "rdrand", "rdseed", "adx",
-        "clflushopt", "clwb", "cldemote", "movdiri", "movdir64b", "gfni", "vpclmulqdq", "pclmulqdq", "fsgsbase", "abm", "lahf_lm", "xop", "tbm",
-        "rdtscp", "rdpid", "rtm", "hle", "pku", "ospke", "serialize", "enqcmd", "waitpkg", "prefetchw", "3dnowprefetch", "user_shstk", "cmpccxadd",
+        "fpu", "cx8", "cx16", "cmov", "mmx", "mmxext", "fxsr", "fxsr_opt", "lm", "lahf_lm", "pni", "movbe", "popcnt", "abm", "f16c", "adx",
+        "rdrand", "rdseed", "rdtscp", "rdpid", "clflushopt", "clwb", "cldemote", "movdiri", "movdir64b", "prefetchw", "3dnowprefetch",
+        "gfni", "vpclmulqdq", "pclmulqdq", "fsgsbase", "xop", "tbm", "rtm", "hle", "pku", "ospke", "serialize", "enqcmd", "waitpkg",
+        "user_shstk", "cmpccxadd",
     ];
 
     /// <summary>This host.</summary>

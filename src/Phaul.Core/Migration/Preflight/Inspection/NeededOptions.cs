@@ -37,9 +37,9 @@ internal static class NeededOptions
         var own = Sockets(tree).Select(open => open.SocketInode!.Value).ToHashSet();
         foreach (var open in Sockets(tree))
         {
-            if (open.SocketInode is not (var inode and <= uint.MaxValue) || table.GetValueOrDefault((uint)inode) is not { PeerInode: not 0 } socket)
-                continue;
-            if (!own.Contains(socket.PeerInode)) yield return new ExternalUnixSocket(open, socket, table.GetValueOrDefault(socket.PeerInode));
+            if (open.SocketInode is not (var inode and <= uint.MaxValue)) continue;
+            if (table.GetValueOrDefault((uint)inode) is not { PeerInode: not 0 } socket || own.Contains(socket.PeerInode)) continue;
+            yield return new ExternalUnixSocket(open, socket, table.GetValueOrDefault(socket.PeerInode));
         }
     }
 
@@ -97,6 +97,7 @@ internal sealed record ExternalUnixSocket(OpenDescriptor Open, UnixSocketEntry S
 
     /// <summary>In words.</summary>
     public string Description =>
-        $"{char.ToUpperInvariant(Open.Name[0])}{Open.Name[1..]} is a UNIX {(Socket.IsDatagram ? "datagram" : "stream")} socket connected to "
+        $"{char.ToUpperInvariant(Open.Name[0])}{Open.Name[1..]} is a UNIX {(Socket.IsDatagram ? "datagram" : "stream")} socket "
+        + "connected to "
         + (Peer?.Name is { } name ? $"{name}, outside the tree." : "a process outside the tree.");
 }

@@ -53,7 +53,8 @@ internal sealed class TreeInspector(ProcFileSystem proc)
             }
         }
 
-        var foreign = root.Where(pair => own.TryGetValue(pair.Key, out string? ours) && ours != pair.Value).Select(pair => pair.Key).ToHashSet();
+        var foreign = root.Where(pair => own.TryGetValue(pair.Key, out string? ours) && ours != pair.Value).Select(pair => pair.Key)
+            .ToHashSet();
         bool hasUnixSockets = processes.SelectMany(process => process.Descriptors)
             .Any(open => open.SocketProtocol?.StartsWith("UNIX", StringComparison.Ordinal) == true);
         return new TreeInspection

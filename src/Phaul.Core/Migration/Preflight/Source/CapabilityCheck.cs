@@ -26,7 +26,8 @@ internal static class CapabilityCheck
         if (others.Count > 0 && !Has(SysPtrace))
         {
             yield return new Finding(
-                CheckVerdict.Failed, $"Phaul lacks CAP_SYS_PTRACE, and {others[0].Name} runs as another user (uid {Uid(others[0])}).", remedy);
+                CheckVerdict.Failed, $"Phaul lacks CAP_SYS_PTRACE, and {others[0].Name} runs as another user (uid {Uid(others[0])}).",
+                remedy);
         }
 
         if (others.Count > 0 && !Has(SysResource))
@@ -40,7 +41,8 @@ internal static class CapabilityCheck
         }
 
         if (!Has(NetAdmin) && options.TcpEstablished && NeededOptions.TcpEstablished(tree).FirstOrDefault() is { } connection)
-            yield return new Finding(CheckVerdict.Failed, $"Phaul lacks CAP_NET_ADMIN, which moving TCP connections takes. {connection}", remedy);
+            yield return new Finding(CheckVerdict.Failed, $"Phaul lacks CAP_NET_ADMIN, which moving TCP connections takes. {connection}",
+                remedy);
 
         bool Has(int capability) => (own.EffectiveCapabilities >> capability & 1) != 0;
     }

@@ -24,7 +24,8 @@ internal static class OptionChecks
         {
             // They come and go: by the time of the dump they may have been accepted.
             yield return new Finding(
-                CheckVerdict.Warning, reason, "Give --skip-in-flight / -TcpSkipInFlight to leave connections out that are not accepted yet.");
+                CheckVerdict.Warning, reason,
+                "Give --skip-in-flight / -TcpSkipInFlight to leave connections out that are not accepted yet.");
         }
     }
 
@@ -32,7 +33,8 @@ internal static class OptionChecks
     public static IEnumerable<Finding> ExternalUnixSockets(TreeInspection tree, ProcessOptions options)
     {
         if (tree.UnixSockets is null)
-            yield return new Finding(CheckVerdict.Warning, "Whether UNIX sockets are connected to processes outside the tree could not be told.");
+            yield return new Finding(CheckVerdict.Warning,
+                "Whether UNIX sockets are connected to processes outside the tree could not be told.");
         foreach (var socket in NeededOptions.ExternalUnixSockets(tree))
         {
             bool named = options.External.Contains($"unix[{socket.Socket.Inode}]");
@@ -40,7 +42,8 @@ internal static class OptionChecks
             if (!socket.CanBeRestored)
             {
                 yield return new Finding(
-                    CheckVerdict.Failed, socket.Description + " CRIU moves only datagram sockets that are connected to a named one outside.",
+                    CheckVerdict.Failed, socket.Description
+                        + " CRIU moves only datagram sockets that are connected to a named one outside.",
                     "Let the program close this connection, or migrate both ends as one tree.");
             }
             else if (!options.ExternalUnixSockets)
@@ -68,7 +71,8 @@ internal static class OptionChecks
             if (file.IsShadowed)
             {
                 yield return new Finding(
-                    CheckVerdict.Failed, $"{where}: {file.Path} has been replaced by another file since it was opened, and CRIU refuses that.",
+                    CheckVerdict.Failed,
+                    $"{where}: {file.Path} has been replaced by another file since it was opened, and CRIU refuses that.",
                     "Let the program open the file again (many do on SIGHUP), or restart it.");
             }
             else if (!options.LinkRemap)
@@ -86,8 +90,8 @@ internal static class OptionChecks
         where file.IsGhost && file.Status.IsRegular && file.Status.AllocatedBytes > options.GhostLimit
         select new Finding(
             CheckVerdict.Failed,
-            $"{char.ToUpperInvariant(file.Where[0])}{file.Where[1..]}: the unlinked file {file.Path} occupies {file.Status.AllocatedBytes} bytes, "
-            + $"more than the limit of {options.GhostLimit}.",
+            $"{char.ToUpperInvariant(file.Where[0])}{file.Where[1..]}: the unlinked file {file.Path} occupies "
+            + $"{file.Status.AllocatedBytes} bytes, more than the limit of {options.GhostLimit}.",
             $"Give --ghost-limit {RoundUp(file.Status.AllocatedBytes)} / -GhostLimit {RoundUp(file.Status.AllocatedBytes)}.");
 
     private static IEnumerable<Finding> Lacking(bool given, IEnumerable<string> reasons, string remedy) =>

@@ -40,7 +40,8 @@ internal static class RefusalChecks
                     CheckVerdict.Failed, $"{Capital(open.Name)} is a pidfd of process {other}, which is not in the tree.",
                     "Migrate a tree that has both processes, or let the program close it.");
             }
-            else if (open.SocketProtocol is { } protocol && !KnownProtocols.Any(known => protocol.StartsWith(known, StringComparison.Ordinal)))
+            else if (open.SocketProtocol is { } protocol
+                && !KnownProtocols.Any(known => protocol.StartsWith(known, StringComparison.Ordinal)))
             {
                 yield return new Finding(
                     CheckVerdict.Failed, $"{Capital(open.Name)} is a socket of the protocol {protocol}, which CRIU cannot dump.",
@@ -68,7 +69,8 @@ internal static class RefusalChecks
                     if (process.Mounts.Values.FirstOrDefault(mount => mount.Device == device) is { FileSystem: "proc" or "sysfs" } mount)
                     {
                         yield return new Finding(
-                            CheckVerdict.Failed, $"{Capital(open.Name)} watches a file below {mount.MountPoint} by inotify, which CRIU cannot dump.",
+                            CheckVerdict.Failed,
+                            $"{Capital(open.Name)} watches a file below {mount.MountPoint} by inotify, which CRIU cannot dump.",
                             "Configure the program not to watch files there.");
                     }
                 }
@@ -86,7 +88,8 @@ internal static class RefusalChecks
             {
                 yield return new Finding(
                     CheckVerdict.Failed,
-                    $"{Capital(process.Name)} maps System V shared memory ({mapping.Path} at {mapping.Start:x}) of the host's IPC namespace.",
+                    $"{Capital(process.Name)} maps System V shared memory ({mapping.Path} at {mapping.Start:x}) of the host's "
+                    + "IPC namespace.",
                     "Start the program in an IPC namespace of its own (unshare --ipc, or PrivateIPC=yes in its systemd unit).");
             }
         }
@@ -106,10 +109,12 @@ internal static class RefusalChecks
         if (criu is null || criu.IsAtLeast(4, 2) || !HostFacts.IsKernelAtLeast(kernelRelease, 6, 16)) return [];
         return
             from open in tree.Descriptors
-            where open.SocketProtocol is { } protocol && PasscredProtocols.Any(known => protocol.StartsWith(known, StringComparison.Ordinal))
+            where open.SocketProtocol is { } protocol
+                && PasscredProtocols.Any(known => protocol.StartsWith(known, StringComparison.Ordinal))
             select new Finding(
                 CheckVerdict.Failed,
-                $"{Capital(open.Name)} is a {open.SocketProtocol} socket: criu {criu} cannot dump those on Linux 6.16 and later ({kernelRelease}).",
+                $"{Capital(open.Name)} is a {open.SocketProtocol} socket: criu {criu} cannot dump those on Linux 6.16 and "
+                + $"later ({kernelRelease}).",
                 "Install criu 4.2 or later on the source.");
     }
 
@@ -119,11 +124,13 @@ internal static class RefusalChecks
         if (tree.OwnNamespaces.Contains("mnt") && options.Root is null)
         {
             yield return new Finding(
-                CheckVerdict.Failed, "The tree has a mount namespace of its own: the destination must be told where its root file system is.",
+                CheckVerdict.Failed,
+                "The tree has a mount namespace of its own: the destination must be told where its root file system is.",
                 "Give --root PATH / -Root PATH: the directory on the destination that holds the tree's root file system.");
         }
 
-        if (tree.OwnNamespaces.Contains("pid") && tree.Processes.FirstOrDefault(process => process.Member.Pid == tree.Tree.RootPid) is { } root
+        if (tree.OwnNamespaces.Contains("pid")
+            && tree.Processes.FirstOrDefault(process => process.Member.Pid == tree.Tree.RootPid) is { } root
             && root.Status.NamespacePids is [.., not 1])
         {
             yield return new Finding(

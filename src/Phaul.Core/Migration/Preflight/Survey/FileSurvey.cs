@@ -113,7 +113,10 @@ internal sealed class FileSurvey(TreeInspection tree, ProcFileSystem proc)
             cancellationToken.ThrowIfCancellationRequested();
             var file = new SurveyedFile
             {
-                Path = path, Kind = entry.Kind, Mode = entry.Status.Mode, IsLog = entry.IsLog,
+                Path = path,
+                Kind = entry.Kind,
+                Mode = entry.Status.Mode,
+                IsLog = entry.IsLog,
                 Size = entry.Status.IsRegular ? (ulong)entry.Status.Size : 0,
             };
             surveyed.Add(file);

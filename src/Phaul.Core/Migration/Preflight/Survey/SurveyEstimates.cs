@@ -47,8 +47,8 @@ internal static class SurveyEstimates
         {
             bytes += perProcess + (process.Member.ThreadIds.Count * perThread) + (process.Mappings.Count * perMapping)
                 + (process.Descriptors.Count * perDescriptor) + (long)(process.AnonymousBytes / 512);
-            bytes += process.Descriptors.Count(open => open.SocketInode is not null || open.Link.StartsWith("pipe:", StringComparison.Ordinal))
-                * perSocket;
+            bytes += perSocket * process.Descriptors.Count(
+                open => open.SocketInode is not null || open.Link.StartsWith("pipe:", StringComparison.Ordinal));
         }
 
         return bytes + unlinked.Where(file => file.IsGhost && file.Status.IsRegular).Sum(file => file.Status.AllocatedBytes);

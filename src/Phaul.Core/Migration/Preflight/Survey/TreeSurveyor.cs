@@ -61,18 +61,24 @@ internal static class TreeSurveyor
         };
         survey.Members.AddRange(tree.Tree.Members.Select(member => new SurveyedProcess
         {
-            Pid = member.Pid, ThreadIds = { member.ThreadIds }, SessionId = member.SessionId, ProcessGroupId = member.ProcessGroupId,
+            Pid = member.Pid,
+            ThreadIds = { member.ThreadIds },
+            SessionId = member.SessionId,
+            ProcessGroupId = member.ProcessGroupId,
             Command = member.Command,
         }));
         survey.Files.AddRange(files.Collect(cancellationToken));
-        survey.Uids.AddRange(tree.Processes.Where(process => process.Status.Uids.Count > 1).Select(process => process.Status.Uids[1]).Distinct().Order());
+        survey.Uids.AddRange(
+            tree.Processes.Where(process => process.Status.Uids.Count > 1).Select(process => process.Status.Uids[1]).Distinct().Order());
         survey.Features.AddRange(NeededOptions.NamesFor(tree, unlinked));
         survey.CpuFlags.AddRange(host.CpuFlags.Where(flag => HostFacts.IsVisibleToPrograms(host.Architecture, flag)));
         survey.OwnNamespaces.AddRange(tree.OwnNamespaces.Order(StringComparer.Ordinal));
         survey.ListeningPorts.AddRange(tree.InetSockets.Values.Where(socket => socket.IsListening)
             .Select(socket => new SurveyedPort
             {
-                Protocol = socket.Protocol, Address = ByteString.CopyFrom(socket.Local.Address.GetAddressBytes()), Port = (uint)socket.Local.Port,
+                Protocol = socket.Protocol,
+                Address = ByteString.CopyFrom(socket.Local.Address.GetAddressBytes()),
+                Port = (uint)socket.Local.Port,
             })
             .Distinct());
         survey.ConnectedAddresses.AddRange(tree.InetSockets.Values.Where(socket => socket.IsConnection)
