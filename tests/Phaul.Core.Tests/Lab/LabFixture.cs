@@ -91,6 +91,8 @@ public sealed class LabFixture : IAsyncLifetime
         await ToolAsync("limit", Root, "off");
         foreach (var host in (LabHost[])[A, B])
             await host.KillAllAsync();
+        // What is started on b must not take pids that programs bring along from a: those begin at 10000
+        await B.RunAsync("sh", "-c", "echo 300 > /proc/sys/kernel/ns_last_pid");
         foreach (var file in Directory.EnumerateFiles(Shared))
             File.Delete(file);
     }
