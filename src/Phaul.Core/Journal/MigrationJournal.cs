@@ -146,7 +146,9 @@ public sealed class MigrationJournal : IAsyncDisposable
             });
             if (!WriterLock.TryTake(file.SafeFileHandle))
                 throw new IOException("somebody else has locked it");
-            File.Move(unlocked, path, overwrite: false);
+            // Not File.Move: that looks whether the name is free and then renames, and two could begin the same journal.
+            Libc.Check(Libc.Link(unlocked, path), "link");
+            File.Delete(unlocked);
             return new(file, path, id, side, directories);
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException or NativeException)

@@ -56,6 +56,30 @@ public sealed class MigrationJournalTests : IDisposable
     }
 
     [Fact]
+    public async Task OfSeveralWhoBeginAJournalAtOnceOneDoes()
+    {
+        for (var round = 0; round < 100; round++)
+        {
+            var id = StateDirectory.NewMigrationId();
+            var begun = await Task.WhenAll(Enumerable.Range(0, 4).Select(async _ =>
+            {
+                try
+                {
+                    return await MigrationJournal.CreateAsync(State, id, MigrationSide.Source);
+                }
+                catch (PhaulException e) when (e.ErrorId == PhaulErrorId.JournalFailed)
+                {
+                    return null;
+                }
+            }));
+            await using var journal = Assert.Single(begun, one => one is not null)!;
+            await journal.AppendAsync(Sample.Begun(id));
+            Assert.Single((await JournalReader.ReadAsync(journal.Path)).Records);
+            Assert.Equal([journal.Path], Directory.GetFileSystemEntries(State.MigrationPath(id)));
+        }
+    }
+
+    [Fact]
     public async Task OnlyOneWriterAtATimeAndItsLifeIsSeen()
     {
         var journal = await MigrationJournal.CreateAsync(State, _id, MigrationSide.Source);
