@@ -60,7 +60,8 @@ public sealed class ImageChain
         }
         catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
         {
-            throw new PhaulException(PhaulErrorId.ImageTransferFailed, $"The image directory {path} could not be made: {exception.Message}", exception);
+            throw new PhaulException(
+                PhaulErrorId.ImageTransferFailed, $"The image directory {path} could not be made: {exception.Message}", exception);
         }
 
         var directory = At(index);
@@ -85,7 +86,8 @@ public sealed class ImageChain
             }
             catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
             {
-                throw new PhaulException(PhaulErrorId.ImageTransferFailed, $"The image directory {last.Path} could not be removed: {exception.Message}", exception);
+                string message = $"The image directory {last.Path} could not be removed: {exception.Message}";
+                throw new PhaulException(PhaulErrorId.ImageTransferFailed, message, exception);
             }
 
             _directories.RemoveAt(_directories.Count - 1);

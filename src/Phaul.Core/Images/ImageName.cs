@@ -50,7 +50,8 @@ public readonly record struct ImageName
     /// <exception cref="PhaulException">ImageTransferFailed: it is not a plain image name.</exception>
     public static ImageName Parse(string text) => TryParse(text, out ImageName name)
         ? name
-        : throw new PhaulException(PhaulErrorId.ImageTransferFailed, $"'{Transport.HelloExchange.Printable(text, 200)}' is not the plain name of a CRIU image.");
+        : throw new PhaulException(
+            PhaulErrorId.ImageTransferFailed, $"'{Transport.HelloExchange.Printable(text, 200)}' is not the plain name of a CRIU image.");
 
     /// <summary>The name itself.</summary>
     public override string ToString() => _value ?? throw new InvalidOperationException("An image name that was never parsed.");

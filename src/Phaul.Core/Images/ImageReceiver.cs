@@ -108,7 +108,8 @@ public static class ImageReceiver
         {
             throw new PhaulException(
                 PhaulErrorId.ImageTransferFailed,
-                $"There is too little room for {name} ({size} bytes) in {directory}: {free} bytes are free, and {limits.MinFreeBytes} must stay so.")
+                $"There is too little room for {name} ({size} bytes) in {directory}: {free} bytes are free, "
+                + $"and {limits.MinFreeBytes} must stay so.")
             {
                 RecommendedAction = "Free space there, or choose another work directory.",
             };
@@ -116,7 +117,14 @@ public static class ImageReceiver
     }
 
     private static async Task ReceiveImageAsync(
-        string directory, ImageName name, long size, SequenceReader reader, long before, bool durable, IProgress<long>? progress, CancellationToken cancellationToken)
+        string directory,
+        ImageName name,
+        long size,
+        SequenceReader reader,
+        long before,
+        bool durable,
+        IProgress<long>? progress,
+        CancellationToken cancellationToken)
     {
         string path = Path.Combine(directory, name.ToString());
         using FileStream stream = Create(path, name);
@@ -182,10 +190,12 @@ public static class ImageReceiver
         }
     }
 
-    private static async Task CheckEndAsync(SequenceReader reader, ImageManifest manifest, int count, long total, CancellationToken cancellationToken)
+    private static async Task CheckEndAsync(
+        SequenceReader reader, ImageManifest manifest, int count, long total, CancellationToken cancellationToken)
     {
         if (manifest.Count != count || manifest.TotalBytes != (ulong)total)
-            throw Failed($"The manifest names {manifest.Count} images of {manifest.TotalBytes} bytes, but {count} of {total} bytes arrived.");
+            throw Failed(
+                $"The manifest names {manifest.Count} images of {manifest.TotalBytes} bytes, but {count} of {total} bytes arrived.");
         if (!(await reader.ReadSomeAsync(1, cancellationToken).ConfigureAwait(false)).IsEmpty)
             throw Failed("The peer sent more after the manifest of the images.");
     }

@@ -19,7 +19,8 @@ public static class ImageSender
     /// <param name="include">Which images; null for all but page data (<see cref="ImageName.IsPages"/>).</param>
     /// <param name="progress">Told the bytes of content sent so far, after each frame or so.</param>
     /// <param name="cancellationToken">Gives up.</param>
-    /// <exception cref="PhaulException">ImageTransferFailed: an image could not be read, or changed meanwhile; or the connection's fault.</exception>
+    /// <exception cref="PhaulException">ImageTransferFailed: an image could not be read, or changed meanwhile; or the
+    /// connection's fault.</exception>
     public static async Task<ImageTotals> SendAsync(
         string directory,
         PhaulChannel images,
@@ -35,7 +36,8 @@ public static class ImageSender
         using var writer = new SequenceWriter(images);
         foreach (ImageName name in List(directory).Where(include))
         {
-            total += await SendImageAsync(Path.Combine(directory, name.ToString()), name, writer, total, progress, cancellationToken).ConfigureAwait(false);
+            total += await SendImageAsync(
+                Path.Combine(directory, name.ToString()), name, writer, total, progress, cancellationToken).ConfigureAwait(false);
             count++;
         }
 

@@ -21,7 +21,8 @@ public sealed class PageRelay : IAsyncDisposable
     private long _bytesFromPeer;
 
     /// <summary>Makes a relay; nothing moves yet.</summary>
-    /// <param name="local">A connected stream socket, owned by the relay from here on. Its other end must be closed by all but CRIU, or its end is not seen.</param>
+    /// <param name="local">A connected stream socket, owned by the relay from here on. Its other end must be closed by all but
+    /// CRIU, or its end is not seen.</param>
     /// <param name="channel">The pages channel. One relay at a time.</param>
     public PageRelay(Socket local, PhaulChannel channel)
     {
@@ -70,7 +71,8 @@ public sealed class PageRelay : IAsyncDisposable
         }
     }
 
-    /// <summary>Stops at once and closes the local socket. What is on its way is lost: await <see cref="Completion"/> before where it matters.</summary>
+    /// <summary>Stops at once and closes the local socket. What is on its way is lost: await <see cref="Completion"/> before
+    /// where it matters.</summary>
     public async ValueTask DisposeAsync()
     {
         Task? completion;

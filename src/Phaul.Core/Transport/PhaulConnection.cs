@@ -106,7 +106,11 @@ public sealed class PhaulConnection : IAsyncDisposable
     /// <param name="cancellationToken">Ends the handshake.</param>
     /// <exception cref="PhaulException">ProtocolError, AuthenticationFailed or ConnectionLost.</exception>
     public static Task<PhaulConnection> OpenAsync(
-        Stream stream, ConnectionRole role, string peerName, ConnectionOptions? options = null, CancellationToken cancellationToken = default)
+        Stream stream,
+        ConnectionRole role,
+        string peerName,
+        ConnectionOptions? options = null,
+        CancellationToken cancellationToken = default)
     {
         ArgumentNullException.ThrowIfNull(stream);
         var carrier = new CarrierStream(stream);
@@ -114,7 +118,12 @@ public sealed class PhaulConnection : IAsyncDisposable
     }
 
     internal static async Task<PhaulConnection> OpenAsync(
-        CarrierStream carrier, Stream stream, ConnectionRole role, Link link, ConnectionOptions options, CancellationToken cancellationToken)
+        CarrierStream carrier,
+        Stream stream,
+        ConnectionRole role,
+        Link link,
+        ConnectionOptions options,
+        CancellationToken cancellationToken)
     {
         try
         {
@@ -150,7 +159,8 @@ public sealed class PhaulConnection : IAsyncDisposable
         ArgumentNullException.ThrowIfNull(message);
         int length = message.CalculateSize();
         if (length > FrameHeader.MaxControlLength)
-            throw new PhaulException(PhaulErrorId.ProtocolError, $"A control message of {length} bytes is larger than {FrameHeader.MaxControlLength}.");
+            throw new PhaulException(
+                PhaulErrorId.ProtocolError, $"A control message of {length} bytes is larger than {FrameHeader.MaxControlLength}.");
         byte[] buffer = ArrayPool<byte>.Shared.Rent(FrameHeader.Size + length);
         try
         {
@@ -165,7 +175,8 @@ public sealed class PhaulConnection : IAsyncDisposable
     }
 
     /// <summary>The next message on the control channel, in order. What arrived before the connection ended is still given out.</summary>
-    /// <exception cref="PhaulException"><see cref="Fault"/>, or ProtocolError: not such a message; the connection has then ended.</exception>
+    /// <exception cref="PhaulException"><see cref="Fault"/>, or ProtocolError: not such a message; the connection has then
+    /// ended.</exception>
     public async Task<T> ReceiveControlAsync<T>(MessageParser<T> parser, CancellationToken cancellationToken = default)
         where T : IMessage<T>
     {
@@ -187,7 +198,8 @@ public sealed class PhaulConnection : IAsyncDisposable
         }
         catch (InvalidProtocolBufferException exception)
         {
-            Fail(new PhaulException(PhaulErrorId.ProtocolError, $"{Peer} sent a control message that cannot be read.", exception) { Host = Peer.HostName });
+            Fail(new PhaulException(
+                PhaulErrorId.ProtocolError, $"{Peer} sent a control message that cannot be read.", exception) { Host = Peer.HostName });
             throw FaultToThrow();
         }
     }
@@ -205,7 +217,8 @@ public sealed class PhaulConnection : IAsyncDisposable
         {
             if (!HasEnded)
                 await SayGoodbyeAsync().ConfigureAwait(false);
-            Fail(new PhaulException(PhaulErrorId.ConnectionLost, $"The connection to {Peer} was closed by this side.") { Host = Peer.HostName });
+            Fail(new PhaulException(
+                PhaulErrorId.ConnectionLost, $"The connection to {Peer} was closed by this side.") { Host = Peer.HostName });
             await Task.WhenAll(_reader, _housekeeper, _watch, _gate.Idle).ConfigureAwait(false);
             await DisposeStreamsAsync(_carrier, _stream).ConfigureAwait(false);
             foreach (PhaulChannel channel in _channels)
@@ -226,7 +239,8 @@ public sealed class PhaulConnection : IAsyncDisposable
 
     internal void RequestHousekeeping() => _housekeeping.Writer.TryWrite(true);
 
-    /// <summary>Writes one or more whole frames. A write that has begun cannot be cancelled: half a frame would be the end of the connection.</summary>
+    /// <summary>Writes one or more whole frames. A write that has begun cannot be cancelled: half a frame would be the end of
+    /// the connection.</summary>
     internal async ValueTask WriteAsync(ReadOnlyMemory<byte> frames, bool urgent, CancellationToken cancellationToken)
     {
         if (HasEnded)
@@ -275,7 +289,9 @@ public sealed class PhaulConnection : IAsyncDisposable
         {
             while (true)
             {
-                if (await _stream.ReadAtLeastAsync(header, header.Length, throwOnEndOfStream: false, _abort.Token).ConfigureAwait(false) < header.Length)
+                int count = await _stream.ReadAtLeastAsync(header, header.Length, throwOnEndOfStream: false, _abort.Token)
+                    .ConfigureAwait(false);
+                if (count < header.Length)
                     throw Lost($"{Peer} closed the connection without saying goodbye.");
                 FrameHeader frame = FrameHeader.Parse(header);
                 Interlocked.Add(ref _bytesReceived, FrameHeader.Size + frame.Length);
@@ -324,8 +340,9 @@ public sealed class PhaulConnection : IAsyncDisposable
         switch (frame.Kind)
         {
             case FrameKind.Data:
-                if (Interlocked.Add(ref _queuedControlBytes, payload.Length) > MaxQueuedControlBytes || _control.Reader.Count >= MaxQueuedControl)
-                    throw FrameHeader.Violation($"more than {MaxQueuedControl} control messages or {MaxQueuedControlBytes} bytes of them without awaiting an answer");
+                int queued = Interlocked.Add(ref _queuedControlBytes, payload.Length);
+                if (queued > MaxQueuedControlBytes || _control.Reader.Count >= MaxQueuedControl)
+                    throw FrameHeader.Violation($"over {MaxQueuedControl} control messages or {MaxQueuedControlBytes} bytes of them unasked");
                 _control.Writer.TryWrite(payload);
                 return false;
             case FrameKind.Credit:
@@ -461,7 +478,8 @@ public sealed class PhaulConnection : IAsyncDisposable
             // Closing while the peer's bytes are still arriving would reset the connection under our last words.
             await _reader.WaitAsync(limit.Token).ConfigureAwait(false);
         }
-        catch (Exception exception) when (exception is PhaulException or OperationCanceledException or IOException or ObjectDisposedException or InvalidOperationException)
+        catch (Exception exception) when (exception is PhaulException or OperationCanceledException or IOException
+            or ObjectDisposedException or InvalidOperationException)
         {
             // The peer is gone or does not listen: it will find the link closed.
         }

@@ -50,7 +50,8 @@ public sealed class ImageStreamTests : IDisposable
             Directory.CreateDirectory(Path.Combine(from, "directory.img"));
             var progress = new Reports();
 
-            Task<ImageTotals> receiving = ImageReceiver.ReceiveAsync(to, pair.Destination.OpenChannel(ChannelId.Images), durable: sequence == 0);
+            Task<ImageTotals> receiving = ImageReceiver.ReceiveAsync(
+                to, pair.Destination.OpenChannel(ChannelId.Images), durable: sequence == 0);
             ImageTotals sent = await ImageSender.SendAsync(from, pair.Source.OpenChannel(ChannelId.Images), progress: progress).Within();
             ImageTotals received = await receiving.Within();
 
@@ -137,10 +138,12 @@ public sealed class ImageStreamTests : IDisposable
     public async Task LimitsHoldBeforeAnythingIsWritten()
     {
         byte[] large = Item(new ImageItem { Image = new ImageHeader { Name = "core-1.img", Size = 1001 } });
-        Assert.Contains("more than 1000 bytes", (await RefusedAsync(large, new ImageLimits { MaxTotalBytes = 1000 })).Message, StringComparison.Ordinal);
+        PhaulException thrown = await RefusedAsync(large, new ImageLimits { MaxTotalBytes = 1000 });
+        Assert.Contains("more than 1000 bytes", thrown.Message, StringComparison.Ordinal);
 
         byte[] huge = Item(new ImageItem { Image = new ImageHeader { Name = "core-1.img", Size = ulong.MaxValue } });
-        Assert.Contains("bytes of images", (await RefusedAsync(huge, new ImageLimits { MaxTotalBytes = long.MaxValue })).Message, StringComparison.Ordinal);
+        thrown = await RefusedAsync(huge, new ImageLimits { MaxTotalBytes = long.MaxValue });
+        Assert.Contains("bytes of images", thrown.Message, StringComparison.Ordinal);
 
         PhaulException full = await RefusedAsync(large, new ImageLimits { MinFreeBytes = long.MaxValue / 2 });
         Assert.Contains("too little room", full.Message, StringComparison.Ordinal);
@@ -148,9 +151,11 @@ public sealed class ImageStreamTests : IDisposable
         Assert.Empty(Directory.GetFileSystemEntries(_to));
 
         byte[] two = [.. Image("core-1.img", new byte[600]), .. Image("core-2.img", new byte[600])];
-        Assert.Contains("more than 1000 bytes", (await RefusedAsync(two, new ImageLimits { MaxTotalBytes = 1000 })).Message, StringComparison.Ordinal);
+        Assert.Contains(
+            "more than 1000 bytes", (await RefusedAsync(two, new ImageLimits { MaxTotalBytes = 1000 })).Message, StringComparison.Ordinal);
         File.Delete(Path.Combine(_to, "core-1.img"));
-        Assert.Contains("more than 1 images", (await RefusedAsync(two, new ImageLimits { MaxFiles = 1 })).Message, StringComparison.Ordinal);
+        Assert.Contains(
+            "more than 1 images", (await RefusedAsync(two, new ImageLimits { MaxFiles = 1 })).Message, StringComparison.Ordinal);
     }
 
     [Fact]

@@ -44,7 +44,8 @@ internal sealed record ConnectedPair(PhaulConnection Source, PhaulConnection Des
         return await OverStreamsAsync(new NetworkStream(one, true), new NetworkStream(other, true), source, destination);
     }
 
-    public static async Task<ConnectedPair> OverStreamsAsync(Stream one, Stream other, ConnectionOptions? source = null, ConnectionOptions? destination = null)
+    public static async Task<ConnectedPair> OverStreamsAsync(
+        Stream one, Stream other, ConnectionOptions? source = null, ConnectionOptions? destination = null)
     {
         Task<PhaulConnection> initiator = PhaulConnection.OpenAsync(one, ConnectionRole.Initiator, "destination", source);
         Task<PhaulConnection> responder = PhaulConnection.OpenAsync(other, ConnectionRole.Responder, "source", destination);

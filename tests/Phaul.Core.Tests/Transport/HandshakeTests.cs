@@ -111,7 +111,8 @@ public sealed class HandshakeTests : IDisposable
         await using var tls = new SslStream(client.GetStream(), false, (_, _, _, _) => true);
         try
         {
-            await tls.AuthenticateAsClientAsync(new SslClientAuthenticationOptions { EnabledSslProtocols = protocol, TargetHost = "x" }).Within();
+            await tls.AuthenticateAsClientAsync(
+                new SslClientAuthenticationOptions { EnabledSslProtocols = protocol, TargetHost = "x" }).Within();
             await tls.WriteAsync(RawPeer.Frame(0, FrameKind.Hello, []));
         }
         catch (Exception exception) when (exception is IOException or AuthenticationException)
@@ -171,7 +172,8 @@ public sealed class HandshakeTests : IDisposable
         using var listener = new TcpListener(address, 0);
         listener.Start();
 
-        var endpoint = new MigrationEndpoint { Host = address.ToString(), Port = ((IPEndPoint)listener.LocalEndpoint).Port, InsecureLoopback = true };
+        int port = ((IPEndPoint)listener.LocalEndpoint).Port;
+        var endpoint = new MigrationEndpoint { Host = address.ToString(), Port = port, InsecureLoopback = true };
         Invalid("is none", await Assert.ThrowsAsync<PhaulException>(() => PhaulConnector.ConnectAsync(endpoint, Failsafe.Time)));
         using Socket accepted = await listener.AcceptSocketAsync();
         Invalid("is none", Assert.Throws<PhaulException>(() => TcpCarrier.CheckLoopback(accepted)));
@@ -237,7 +239,8 @@ public sealed class HandshakeTests : IDisposable
             TrustedFingerprints = [HostCertificate.Fingerprint(_destination)],
         };
 
-        var thrown = await Assert.ThrowsAsync<PhaulException>(() => PhaulConnector.ConnectAsync(endpoint, TimeSpan.FromMilliseconds(100)).Within());
+        var thrown = await Assert.ThrowsAsync<PhaulException>(
+            () => PhaulConnector.ConnectAsync(endpoint, TimeSpan.FromMilliseconds(100)).Within());
         Assert.Equal(PhaulErrorId.ConnectionFailed, thrown.ErrorId);
         Assert.Contains("did not answer within", thrown.Message, StringComparison.Ordinal);
 
@@ -257,9 +260,15 @@ public sealed class HandshakeTests : IDisposable
     {
         (Socket one, Socket other) = SocketPair.CreateStream();
         Task<PhaulConnection> source = PhaulConnection.OpenAsync(
-            new NetworkStream(one, true), ConnectionRole.Initiator, "destination", new ConnectionOptions { LowestVersion = 3, HighestVersion = 4 });
+            new NetworkStream(one, true),
+            ConnectionRole.Initiator,
+            "destination",
+            new ConnectionOptions { LowestVersion = 3, HighestVersion = 4 });
         Task<PhaulConnection> destination = PhaulConnection.OpenAsync(
-            new NetworkStream(other, true), ConnectionRole.Responder, "source", new ConnectionOptions { LowestVersion = 1, HighestVersion = 2 });
+            new NetworkStream(other, true),
+            ConnectionRole.Responder,
+            "source",
+            new ConnectionOptions { LowestVersion = 1, HighestVersion = 2 });
 
         foreach (Task<PhaulConnection> side in (Task<PhaulConnection>[])[source, destination])
         {
@@ -275,7 +284,8 @@ public sealed class HandshakeTests : IDisposable
     public async Task TheHighestCommonVersionIsSpoken()
     {
         await using ConnectedPair pair = await ConnectedPair.OverSocketPairAsync(
-            new ConnectionOptions { LowestVersion = 2, HighestVersion = 9 }, new ConnectionOptions { LowestVersion = 1, HighestVersion = 5 });
+            new ConnectionOptions { LowestVersion = 2, HighestVersion = 9 },
+            new ConnectionOptions { LowestVersion = 1, HighestVersion = 5 });
 
         Assert.Equal(5, pair.Source.Peer.ProtocolVersion);
         Assert.Equal(5, pair.Destination.Peer.ProtocolVersion);
@@ -290,7 +300,8 @@ public sealed class HandshakeTests : IDisposable
             // Bound by hand, so that closing leaves the file behind, as a crash does.
             stale.Bind(new UnixDomainSocketEndPoint(path));
             stale.Listen();
-            Assert.Contains("another process listens", Assert.Throws<PhaulException>(() => PhaulListener.Start(Unix(path))).Message, StringComparison.Ordinal);
+            var thrown = Assert.Throws<PhaulException>(() => PhaulListener.Start(Unix(path)));
+            Assert.Contains("another process listens", thrown.Message, StringComparison.Ordinal);
             File.Move(path, path + ".kept");
         }
 
@@ -298,7 +309,8 @@ public sealed class HandshakeTests : IDisposable
         await using (PhaulListener listener = PhaulListener.Start(Unix(path)))
         {
             Assert.Equal(UnixFileMode.UserRead | UnixFileMode.UserWrite, File.GetUnixFileMode(path));
-            await using PhaulConnection source = await PhaulConnector.ConnectAsync(new MigrationEndpoint { UnixSocketPath = path }, Failsafe.Time);
+            await using PhaulConnection source = await PhaulConnector.ConnectAsync(
+                new MigrationEndpoint { UnixSocketPath = path }, Failsafe.Time);
             await using PhaulConnection destination = await listener.AcceptAsync().Within();
             Assert.Equal(path, source.Peer.Address);
         }
@@ -320,8 +332,10 @@ public sealed class HandshakeTests : IDisposable
         const UnixFileMode Everybody = (UnixFileMode)0b111_111_111;
         File.SetUnixFileMode(path, Everybody);
         File.SetUnixFileMode(_temporary.Path, Everybody);
-        const string Connect = "use IO::Socket::UNIX; my $s = IO::Socket::UNIX->new(Peer => $ARGV[0]) or exit 3; sysread($s, my $b, 1); exit 0";
-        using Process process = Process.Start("/usr/bin/setpriv", ["--reuid=65534", "--clear-groups", "/usr/bin/perl", "-e", Connect, path]);
+        const string Connect =
+            "use IO::Socket::UNIX; my $s = IO::Socket::UNIX->new(Peer => $ARGV[0]) or exit 3; sysread($s, my $b, 1); exit 0";
+        using Process process = Process.Start(
+            "/usr/bin/setpriv", ["--reuid=65534", "--clear-groups", "/usr/bin/perl", "-e", Connect, path]);
 
         Assert.Contains("belongs to user 65534", Report(), StringComparison.Ordinal);
 
@@ -403,7 +417,8 @@ public sealed class HandshakeTests : IDisposable
         Assert.Equal(HostCertificate.Fingerprint(_source), accepted.Peer.Fingerprint);
     }
 
-    private PhaulListener Listen(X509Certificate2 certificate, X509Certificate2[] trusted) => PhaulListener.Start(Options(certificate, trusted));
+    private PhaulListener Listen(X509Certificate2 certificate, X509Certificate2[] trusted) =>
+        PhaulListener.Start(Options(certificate, trusted));
 
     private ListenOptions Options(X509Certificate2 certificate, X509Certificate2[] trusted) => new()
     {
@@ -414,9 +429,11 @@ public sealed class HandshakeTests : IDisposable
         Rejected = _rejected.Add,
     };
 
-    private ListenOptions Insecure(IPAddress address) => new() { Address = address, Port = 0, InsecureLoopback = true, Rejected = _rejected.Add };
+    private ListenOptions Insecure(IPAddress address) =>
+        new() { Address = address, Port = 0, InsecureLoopback = true, Rejected = _rejected.Add };
 
     private ListenOptions Unix(string path) => new() { UnixSocketPath = path, Rejected = _rejected.Add };
 
-    private string Report() => _rejected.TryTake(out string? report, Failsafe.Time) ? report : throw new TimeoutException("Nobody was rejected.");
+    private string Report() =>
+        _rejected.TryTake(out string? report, Failsafe.Time) ? report : throw new TimeoutException("Nobody was rejected.");
 }

@@ -18,7 +18,10 @@ public static class PhaulConnector
     /// not accept the other), ProtocolError (no common version).
     /// </exception>
     public static async Task<PhaulConnection> ConnectAsync(
-        MigrationEndpoint endpoint, TimeSpan connectTimeout, ConnectionOptions? options = null, CancellationToken cancellationToken = default)
+        MigrationEndpoint endpoint,
+        TimeSpan connectTimeout,
+        ConnectionOptions? options = null,
+        CancellationToken cancellationToken = default)
     {
         ArgumentNullException.ThrowIfNull(endpoint);
         options ??= new ConnectionOptions();
@@ -34,7 +37,8 @@ public static class PhaulConnector
         }
         catch (OperationCanceledException exception) when (!cancellationToken.IsCancellationRequested)
         {
-            throw new PhaulException(PhaulErrorId.ConnectionFailed, $"{endpoint} did not answer within {connectTimeout.TotalSeconds:0.#} s.", exception)
+            throw new PhaulException(
+                PhaulErrorId.ConnectionFailed, $"{endpoint} did not answer within {connectTimeout.TotalSeconds:0.#} s.", exception)
             {
                 Host = endpoint.ToString(),
                 RecommendedAction = "See that phaul serve runs there and that no firewall drops its port.",
@@ -84,7 +88,8 @@ public static class PhaulConnector
         }
 
         var carrier = new CarrierStream(socket);
-        return await PhaulConnection.OpenAsync(carrier, carrier, ConnectionRole.Initiator, new Link(path), options, cancellationToken).ConfigureAwait(false);
+        return await PhaulConnection.OpenAsync(
+            carrier, carrier, ConnectionRole.Initiator, new Link(path), options, cancellationToken).ConfigureAwait(false);
     }
 
     private static async Task<PhaulConnection> ConnectTcpAsync(
@@ -99,12 +104,14 @@ public static class PhaulConnector
             if (identity is null)
             {
                 TcpCarrier.CheckLoopback(socket);
-                return await PhaulConnection.OpenAsync(carrier, carrier, ConnectionRole.Initiator, new Link(name), options, cancellationToken)
+                return await PhaulConnection.OpenAsync(
+                    carrier, carrier, ConnectionRole.Initiator, new Link(name), options, cancellationToken)
                     .ConfigureAwait(false);
             }
 
             (Stream stream, Link link) = await TlsHandshake.ConnectAsync(carrier, identity, name, cancellationToken).ConfigureAwait(false);
-            return await PhaulConnection.OpenAsync(carrier, stream, ConnectionRole.Initiator, link, options, cancellationToken).ConfigureAwait(false);
+            return await PhaulConnection.OpenAsync(
+                carrier, stream, ConnectionRole.Initiator, link, options, cancellationToken).ConfigureAwait(false);
         }
         catch
         {

@@ -10,7 +10,8 @@ namespace Phaul.Transport;
 /// <summary>Where a <see cref="PhaulListener"/> listens and whom it accepts.</summary>
 public sealed record ListenOptions
 {
-    /// <summary>The address to listen on; ignored with <see cref="UnixSocketPath"/>. <see cref="IPAddress.IPv6Any"/> stands for all, IPv4 too.</summary>
+    /// <summary>The address to listen on; ignored with <see cref="UnixSocketPath"/>. <see cref="IPAddress.IPv6Any"/> stands for
+    /// all, IPv4 too.</summary>
     public IPAddress Address { get; init; } = IPAddress.IPv6Any;
 
     /// <summary>The TCP port; 0 lets the system choose.</summary>
@@ -77,7 +78,8 @@ public sealed class PhaulListener : IAsyncDisposable
     public string? Fingerprint => _identity?.Fingerprint;
 
     /// <summary>Begins to listen.</summary>
-    /// <exception cref="PhaulException">InvalidRequest: the options cannot be right; ConnectionFailed: the address cannot be listened on.</exception>
+    /// <exception cref="PhaulException">InvalidRequest: the options cannot be right; ConnectionFailed: the address cannot be
+    /// listened on.</exception>
     public static PhaulListener Start(ListenOptions options)
     {
         ArgumentNullException.ThrowIfNull(options);

@@ -36,7 +36,8 @@ internal static class TcpCarrier
         {
             if (end is not IPEndPoint { Address: var address } || !IsLoopback(address))
             {
-                throw new PhaulException(PhaulErrorId.InvalidRequest, $"Without TLS only loopback addresses may be used, and {end} is none.")
+                throw new PhaulException(
+                    PhaulErrorId.InvalidRequest, $"Without TLS only loopback addresses may be used, and {end} is none.")
                 {
                     RecommendedAction = "Use certificates: phaul new-certificate makes one.",
                 };

@@ -93,7 +93,8 @@ internal static class TlsHandshake
 
     // Says why, then listens until the peer has hung up (it has at most sent a Hello): closing at once would reset the
     // connection, and the reason would be lost with it.
-    private static async Task RefuseAsync(SslStream tls, CarrierStream carrier, PeerRejection rejection, CancellationToken cancellationToken)
+    private static async Task RefuseAsync(
+        SslStream tls, CarrierStream carrier, PeerRejection rejection, CancellationToken cancellationToken)
     {
         const int MostToDiscard = FrameHeader.Size + FrameHeader.MaxHelloLength;
         using var limit = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);

@@ -19,14 +19,19 @@ internal static class UnixPeer
     {
         uint user = User(socket);
         if (user != 0 && user != OwnUser())
-            throw new PhaulException(PhaulErrorId.AuthenticationFailed, $"The process at the other end of {path} belongs to user {user}, neither to root nor to this user.");
+        {
+            throw new PhaulException(
+                PhaulErrorId.AuthenticationFailed,
+                $"The process at the other end of {path} belongs to user {user}, neither to root nor to this user.");
+        }
     }
 
     private static uint User(Socket socket)
     {
         Span<byte> credentials = stackalloc byte[CredentialsLength];
         if (socket.GetRawSocketOption(SolSocket, SoPeerCred, credentials) != CredentialsLength)
-            throw new PhaulException(PhaulErrorId.AuthenticationFailed, "The kernel does not say who is at the other end of the UNIX socket.");
+            throw new PhaulException(
+                PhaulErrorId.AuthenticationFailed, "The kernel does not say who is at the other end of the UNIX socket.");
         return MemoryMarshal.Cast<byte, uint>(credentials)[1];
     }
 

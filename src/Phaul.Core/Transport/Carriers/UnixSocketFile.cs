@@ -44,7 +44,8 @@ internal static class UnixSocketFile
     {
         if (new FileInfo(path).LinkTarget is not null)
             return false;
-        using var handle = new SafeFileHandle(Libc.Open(path, Libc.OpenReadOnly | Libc.OpenNonBlocking | Libc.OpenCloseOnExec, 0), ownsHandle: true);
+        using var handle = new SafeFileHandle(
+            Libc.Open(path, Libc.OpenReadOnly | Libc.OpenNonBlocking | Libc.OpenCloseOnExec, 0), ownsHandle: true);
         return handle.IsInvalid && Marshal.GetLastPInvokeError() == NoSuchDeviceOrAddress;
     }
 }

@@ -1,5 +1,6 @@
 // The first exchange on a connection: both sides say who they are and agree on a protocol version, or part with a reason.
 
+using System.Globalization;
 using System.Security.Authentication;
 using System.Text;
 using Google.Protobuf;
@@ -21,7 +22,8 @@ internal static class HelloExchange
     public sealed record Outcome(PeerInfo Peer, int Window, TimeSpan PeerTimeout);
 
     /// <summary>Sends Hello and awaits the answer.</summary>
-    public static async Task<Outcome> InitiateAsync(Stream stream, Link link, ConnectionOptions options, CancellationToken cancellationToken)
+    public static async Task<Outcome> InitiateAsync(
+        Stream stream, Link link, ConnectionOptions options, CancellationToken cancellationToken)
     {
         HelloReply reply;
         try
@@ -148,7 +150,8 @@ internal static class HelloExchange
 
     private static PhaulException NoCommonVersion(Link link, Hello peer, ConnectionOptions options) => new(
         PhaulErrorId.ProtocolError,
-        $"No common protocol version: this side (Phaul {ThisHost.PhaulVersion}) speaks {options.LowestVersion} to {options.HighestVersion}, "
+        $"No common protocol version: this side (Phaul {ThisHost.PhaulVersion}) speaks {options.LowestVersion} to "
+        + $"{options.HighestVersion}, "
         + $"{link.Name} (Phaul {Printable(peer.PhaulVersion, MaxText)}) speaks {peer.LowestVersion} to {peer.HighestVersion}.")
     {
         Host = link.Name,
@@ -190,7 +193,8 @@ internal static class HelloExchange
         await stream.FlushAsync(cancellationToken).ConfigureAwait(false);
     }
 
-    private static async Task<T> ReceiveAsync<T>(Stream stream, FrameKind kind, MessageParser<T> parser, CancellationToken cancellationToken)
+    private static async Task<T> ReceiveAsync<T>(
+        Stream stream, FrameKind kind, MessageParser<T> parser, CancellationToken cancellationToken)
         where T : IMessage<T>
     {
         var bytes = new byte[FrameHeader.Size];
@@ -220,7 +224,8 @@ internal static class HelloExchange
         {
             if (result.Length >= limit)
                 break;
-            result.Append(Rune.IsControl(rune) || Rune.GetUnicodeCategory(rune) == System.Globalization.UnicodeCategory.Format ? "?" : rune.ToString());
+            bool hidden = Rune.IsControl(rune) || Rune.GetUnicodeCategory(rune) == UnicodeCategory.Format;
+            result.Append(hidden ? "?" : rune.ToString());
         }
 
         return result.ToString();

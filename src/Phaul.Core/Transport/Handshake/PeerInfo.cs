@@ -5,7 +5,8 @@ using System.Runtime.InteropServices;
 
 namespace Phaul.Transport;
 
-/// <summary>The other side of a connection, as it described itself. Text in it is printable and bounded, but otherwise the peer's word.</summary>
+/// <summary>The other side of a connection, as it described itself. Text in it is printable and bounded, but otherwise the
+/// peer's word.</summary>
 public sealed record PeerInfo
 {
     /// <summary>The address or path it is reached by.</summary>

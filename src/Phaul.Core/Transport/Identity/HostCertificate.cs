@@ -11,7 +11,8 @@ namespace Phaul.Transport;
 /// <param name="KeyPath">The private key, PKCS#8 PEM, mode 0600.</param>
 public readonly record struct HostCertificateFiles(string CertificatePath, string KeyPath);
 
-/// <summary>What a host proves its identity with. Peers pin its <see cref="Fingerprint"/>; there is no authority and no name check.</summary>
+/// <summary>What a host proves its identity with. Peers pin its <see cref="Fingerprint"/>; there is no authority and no name
+/// check.</summary>
 /// <remarks>The certificate is the caller's to dispose.</remarks>
 public static class HostCertificate
 {
@@ -25,6 +26,7 @@ public static class HostCertificate
     public const string KeyFileName = "phaul.key";
 
     private const UnixFileMode OwnerFile = UnixFileMode.UserRead | UnixFileMode.UserWrite;
+    private const UnixFileMode PublicFile = OwnerFile | UnixFileMode.GroupRead | UnixFileMode.OtherRead;
     private const UnixFileMode OwnerDirectory = OwnerFile | UnixFileMode.UserExecute;
 
     private const UnixFileMode Others = UnixFileMode.GroupRead | UnixFileMode.GroupWrite | UnixFileMode.GroupExecute
@@ -79,7 +81,8 @@ public static class HostCertificate
     /// <param name="certificate">A certificate with its private key.</param>
     /// <param name="directory">Where to.</param>
     /// <param name="force">Replace existing files.</param>
-    /// <exception cref="PhaulException">InvalidRequest: files exist and <paramref name="force"/> is false, or they cannot be written.</exception>
+    /// <exception cref="PhaulException">InvalidRequest: files exist and <paramref name="force"/> is false, or they cannot be
+    /// written.</exception>
     public static HostCertificateFiles Save(X509Certificate2 certificate, string directory, bool force = false)
     {
         ArgumentNullException.ThrowIfNull(certificate);
@@ -91,10 +94,15 @@ public static class HostCertificate
             if ((File.GetUnixFileMode(directory) & OthersWrite) != 0)
                 throw Invalid($"Others may write to {directory}, so a key is not safe there.", $"chmod go-w '{directory}'");
             if (!force && (Exists(files.CertificatePath) || Exists(files.KeyPath)))
-                throw Invalid($"There is a certificate in {directory} already.", "Use it, or replace it by force: peers must then pin the new fingerprint.");
+            {
+                throw Invalid(
+                    $"There is a certificate in {directory} already.",
+                    "Use it, or replace it by force: peers must then pin the new fingerprint.");
+            }
+
             using ECDsa key = certificate.GetECDsaPrivateKey() ?? throw Invalid("The certificate has no ECDSA private key to save.");
             Write(files.KeyPath, key.ExportPkcs8PrivateKeyPem() + "\n", OwnerFile, force);
-            Write(files.CertificatePath, certificate.ExportCertificatePem() + "\n", OwnerFile | UnixFileMode.GroupRead | UnixFileMode.OtherRead, force);
+            Write(files.CertificatePath, certificate.ExportCertificatePem() + "\n", PublicFile, force);
             return files;
         }
         catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
@@ -151,7 +159,8 @@ public static class HostCertificate
     }
 
     /// <summary>Brings a fingerprint, as people paste it, into the form of <see cref="Fingerprint"/>.</summary>
-    /// <param name="fingerprint">64 hexadecimal digits in either case, with or without colons and white space, perhaps after <c>SHA256:</c>.</param>
+    /// <param name="fingerprint">64 hexadecimal digits in either case, with or without colons and white space, perhaps after
+    /// <c>SHA256:</c>.</param>
     /// <exception cref="PhaulException">InvalidRequest, with what is wrong.</exception>
     public static string NormalizeFingerprint(string fingerprint)
     {
@@ -169,14 +178,20 @@ public static class HostCertificate
             if (character == ':' || char.IsWhiteSpace(character))
                 continue;
             if (!char.IsAsciiHexDigit(character))
-                throw Invalid($"'{Shorten(fingerprint)}' is not a SHA-256 fingerprint: '{character}' is not a hexadecimal digit.", FingerprintAction);
+                throw Invalid(
+                    $"'{Shorten(fingerprint)}' is not a SHA-256 fingerprint: '{character}' is not a hexadecimal digit.", FingerprintAction);
             digits.Append(char.ToUpperInvariant(character));
         }
 
         if (digits.Length == 40)
             throw Invalid($"'{fingerprint.Trim()}' is a SHA-1 fingerprint; a SHA-256 fingerprint is needed.", FingerprintAction);
         if (digits.Length != 64)
-            throw Invalid($"'{Shorten(fingerprint)}' is not a SHA-256 fingerprint: it has {digits.Length} hexadecimal digits instead of 64.", FingerprintAction);
+        {
+            throw Invalid(
+                $"'{Shorten(fingerprint)}' is not a SHA-256 fingerprint: it has {digits.Length} hexadecimal digits instead of 64.",
+                FingerprintAction);
+        }
+
         return digits.ToString();
     }
 

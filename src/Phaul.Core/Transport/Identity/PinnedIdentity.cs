@@ -36,13 +36,15 @@ internal sealed class PinnedIdentity
     public PeerRejection? Judge(X509Certificate? presented)
     {
         if (presented is null)
-            return new PeerRejection("it presented no certificate", "no certificate was presented", "Give the peer a certificate: phaul new-certificate.");
+            return new PeerRejection(
+                "it presented no certificate", "no certificate was presented", "Give the peer a certificate: phaul new-certificate.");
         using var certificate = new X509Certificate2(presented);
         string fingerprint = HostCertificate.Fingerprint(certificate);
         if (!_trusted.Contains(fingerprint))
         {
             return new PeerRejection(
-                $"its certificate has the SHA-256 fingerprint {fingerprint}, which is not among the {_trusted.Count} trusted here ({Some()})",
+                $"its certificate has the SHA-256 fingerprint {fingerprint}, "
+                + $"which is not among the {_trusted.Count} trusted here ({Some()})",
                 $"the certificate with the SHA-256 fingerprint {fingerprint} is not trusted there",
                 $"If that is the right host (compare the fingerprint there), trust {fingerprint}.");
         }
