@@ -199,7 +199,8 @@ public sealed class PhaulConnection : IAsyncDisposable
         catch (InvalidProtocolBufferException exception)
         {
             Fail(new PhaulException(
-                PhaulErrorId.ProtocolError, $"{Peer} sent a control message that cannot be read.", exception) { Host = Peer.HostName });
+                PhaulErrorId.ProtocolError, $"{Peer} sent a control message that cannot be read.", exception)
+            { Host = Peer.HostName });
             throw FaultToThrow();
         }
     }
@@ -218,7 +219,8 @@ public sealed class PhaulConnection : IAsyncDisposable
             if (!HasEnded)
                 await SayGoodbyeAsync().ConfigureAwait(false);
             Fail(new PhaulException(
-                PhaulErrorId.ConnectionLost, $"The connection to {Peer} was closed by this side.") { Host = Peer.HostName });
+                PhaulErrorId.ConnectionLost, $"The connection to {Peer} was closed by this side.")
+            { Host = Peer.HostName });
             await Task.WhenAll(_reader, _housekeeper, _watch, _gate.Idle).ConfigureAwait(false);
             await DisposeStreamsAsync(_carrier, _stream).ConfigureAwait(false);
             foreach (PhaulChannel channel in _channels)
