@@ -28,6 +28,9 @@ internal sealed record ProcStatus
     /// <summary>Effective capabilities, one bit each.</summary>
     public ulong EffectiveCapabilities { get; init; }
 
+    /// <summary>All capabilities that it has: effective, permitted or inheritable, one bit each.</summary>
+    public ulong AllCapabilities { get; init; }
+
     /// <summary>Address space, in bytes.</summary>
     public ulong VirtualBytes { get; init; }
 
@@ -51,11 +54,8 @@ internal sealed record ProcStatus
                 "Uid" => status with { Uids = [.. Numbers(value).Select(number => (uint)number)] },
                 "Gid" => status with { Gids = [.. Numbers(value).Select(number => (uint)number)] },
                 "NSpid" => status with { NamespacePids = [.. Numbers(value).Select(number => (int)number)] },
-                "CapEff" => status with
-                {
-                    EffectiveCapabilities =
-                        ulong.TryParse(value, NumberStyles.AllowHexSpecifier, CultureInfo.InvariantCulture, out ulong bits) ? bits : 0,
-                },
+                "CapEff" => status with { EffectiveCapabilities = Bits(value), AllCapabilities = status.AllCapabilities | Bits(value) },
+                "CapPrm" or "CapInh" => status with { AllCapabilities = status.AllCapabilities | Bits(value) },
                 "VmSize" => status with { VirtualBytes = (ulong)Number(value.Split(' ')[0]) * 1024 },
                 _ => status,
             };
@@ -63,6 +63,9 @@ internal sealed record ProcStatus
 
         return status;
     }
+
+    private static ulong Bits(string hexadecimal) =>
+        ulong.TryParse(hexadecimal, NumberStyles.AllowHexSpecifier, CultureInfo.InvariantCulture, out ulong bits) ? bits : 0;
 
     private static long Number(string text) =>
         long.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out long number) && number <= uint.MaxValue * 4096L

@@ -50,6 +50,7 @@ internal static class DestinationChecks
         checks.Add("Architecture", _ => HostChecks.Architecture(survey, host));
         checks.Add("PageSize", _ => HostChecks.PageSize(survey, host));
         checks.Add("Cpu", _ => HostChecks.Cpu(survey, host));
+        checks.Add("Capabilities", _ => CapabilityReachCheck.Run(survey, ProcStatus.Read(proc, "self")));
         checks.Add("FreePids", token => PidCheck.Run(survey, process, proc, token));
         checks.Add("Files", token => FileCheck.Run(survey, process, token));
         checks.Add("Space", _ => HostChecks.Space(survey, workDirectory, minFreeBytes, mode));

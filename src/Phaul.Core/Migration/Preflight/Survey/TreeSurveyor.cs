@@ -54,6 +54,7 @@ internal static class TreeSurveyor
             PageSize = host.PageSize,
             KernelRelease = host.KernelRelease,
             CpuModel = host.CpuModel,
+            Capabilities = tree.Processes.Aggregate(0UL, (all, process) => all | process.Status.AllCapabilities),
             HasSharedMemory = tree.Processes.SelectMany(process => process.Mappings).Any(mapping => mapping.IsSharedMemory),
             LargestMapping = tree.Processes.SelectMany(process => process.Mappings)
                 .Where(mapping => !mapping.IsShared && mapping.Inode == 0)
