@@ -30,7 +30,7 @@ public static class Units
     /// <summary>Bytes a second; empty for null.</summary>
     public static string Rate(double? bytesPerSecond) => bytesPerSecond is null ? "" : Bytes(bytesPerSecond) + "/s";
 
-    /// <summary>The unit that suits: <c>340 µs</c>, <c>83 ms</c>, <c>1.25 s</c>, <c>2:05 min</c>, <c>1:02:05 h</c>; empty for null.</summary>
+    /// <summary>The unit that suits: <c>340 µs</c>, <c>83 ms</c>, <c>1.25 s</c>, <c>2:05 min</c>, <c>1:02:05 h</c>.</summary>
     public static string Time(TimeSpan? time) => time switch
     {
         null => "",

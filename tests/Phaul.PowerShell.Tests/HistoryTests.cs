@@ -69,7 +69,8 @@ public sealed class HistoryTests : IDisposable
         Assert.Empty(_session.Run($"Get-PhaulMigration {at} -Side Destination"));
         Assert.Empty(_session.Run($"Get-PhaulMigration {at} -Unresolved"));
         Assert.Single(_session.Run($"Get-PhaulMigration {_id[..8]}* {at} | Get-PhaulIteration {at}"));
-        var completed = _session.Run($"(TabExpansion2 'Get-PhaulIteration -StateDirectory {_session.Directory} -MigrationId ').CompletionMatches.CompletionText");
+        var completed = _session.Run(
+            $"(TabExpansion2 'Get-PhaulIteration -StateDirectory {_session.Directory} -MigrationId ').CompletionMatches.CompletionText");
         Assert.Equal(_id, completed.Single().ToString());
     }
 
@@ -91,9 +92,9 @@ public sealed class HistoryTests : IDisposable
         Assert.IsType<TimeSpan>(iteration.Properties["FrozenTime"].Value);
 
         // As it comes out of a job or another machine
-        string copied = _session.Run(
-            $"[System.Management.Automation.PSSerializer]::Deserialize([System.Management.Automation.PSSerializer]::Serialize(({get}))) | {format} | Out-String -Width 140")
-            .Single().ToString();
+        string serializer = $"[{typeof(PSSerializer).FullName}]";
+        string travelled = $"{serializer}::Deserialize({serializer}::Serialize(({get})))";
+        string copied = _session.Run($"{travelled} | {format} | Out-String -Width 140").Single().ToString();
         Assert.Equal(shown, copied);
     }
 

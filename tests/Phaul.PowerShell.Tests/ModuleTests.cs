@@ -57,9 +57,11 @@ public sealed class ModuleTests : IDisposable
     public void A_process_that_does_not_exist_is_an_error_and_the_next_one_is_tried()
     {
         using var shell = _session.Command(
-            $"2147483, 2147484 | ForEach-Object {{ [pscustomobject]@{{ Id = $_ }} }} | Invoke-PhaulMigration -UnixSocketPath /none -StateDirectory {_session.Directory} -Force");
+            "2147483, 2147484 | ForEach-Object { [pscustomobject]@{ Id = $_ } } | "
+            + $"Invoke-PhaulMigration -UnixSocketPath /none -StateDirectory {_session.Directory} -Force");
         shell.Invoke();
-        Assert.Equal([2147483, 2147484], shell.Streams.Error.Select(error => (int)PSObject.AsPSObject(error.TargetObject).Properties["Id"].Value));
+        Assert.Equal(
+            [2147483, 2147484], shell.Streams.Error.Select(error => (int)PSObject.AsPSObject(error.TargetObject).Properties["Id"].Value));
         Assert.All(shell.Streams.Error, error => Assert.StartsWith("ProcessNotFound,", error.FullyQualifiedErrorId));
         Assert.All(shell.Streams.Error, error => Assert.Equal(ErrorCategory.ObjectNotFound, error.CategoryInfo.Category));
     }
@@ -68,7 +70,8 @@ public sealed class ModuleTests : IDisposable
     public void A_job_that_fails_has_the_error_and_says_so()
     {
         var job = _session.Run(
-            $"$job = Invoke-PhaulMigration 2147483 -UnixSocketPath /none -StateDirectory {_session.Directory} -Force -AsJob -JobName one; Wait-Job $job | ForEach-Object State; $job.PSJobTypeName");
+            $"$job = Invoke-PhaulMigration 2147483 -UnixSocketPath /none -StateDirectory {_session.Directory} -Force -AsJob -JobName one; "
+            + "Wait-Job $job | ForEach-Object State; $job.PSJobTypeName");
         Assert.Equal(["Failed", "PhaulMigrationJob"], job.Select(value => value.ToString()));
         Assert.StartsWith("ProcessNotFound", _session.Error("Receive-Job $job").FullyQualifiedErrorId);
         Assert.Empty(_session.Run("Remove-Job $job; Get-Job"));

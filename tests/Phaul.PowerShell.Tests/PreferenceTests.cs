@@ -23,17 +23,22 @@ public sealed class PreferenceTests : IDisposable
     [Fact]
     public void A_file_gives_defaults_and_what_is_given_wins()
     {
-        File.WriteAllText(_file, $"@{{ UnixSocketPath = '/from-the-file'; 'Invoke-PhaulMigration:StateDirectory' = '{_session.Directory}'; PeerTimeout = '2s' }}");
+        File.WriteAllText(
+            _file,
+            $"@{{ UnixSocketPath = '/from-the-file'; 'Invoke-PhaulMigration:StateDirectory' = '{_session.Directory}'; PeerTimeout = '2s' }}");
         Assert.Equal("/from-the-file", Destination("Invoke-PhaulMigration 2147483 -Force"));
         Assert.Equal("/given", Destination("Invoke-PhaulMigration 2147483 -UnixSocketPath /given -Force"));
         Assert.Equal("/session", Destination(
-            "$PSDefaultParameterValues['*-Phaul*:UnixSocketPath'] = '/session'; try { Invoke-PhaulMigration 2147483 -Force } finally { $PSDefaultParameterValues.Clear() }"));
+            "$PSDefaultParameterValues['*-Phaul*:UnixSocketPath'] = '/session'; "
+            + "try { Invoke-PhaulMigration 2147483 -Force } finally { $PSDefaultParameterValues.Clear() }"));
     }
 
     [Fact]
     public void A_cmdlets_own_entry_wins_over_one_for_all()
     {
-        File.WriteAllText(_file, $"@{{ 'Invoke-PhaulMigration:UnixSocketPath' = '/own'; UnixSocketPath = '/all'; StateDirectory = '{_session.Directory}' }}");
+        File.WriteAllText(
+            _file,
+            $"@{{ 'Invoke-PhaulMigration:UnixSocketPath' = '/own'; UnixSocketPath = '/all'; StateDirectory = '{_session.Directory}' }}");
         Assert.Equal("/own", Destination("Invoke-PhaulMigration 2147483 -Force"));
     }
 
@@ -45,7 +50,8 @@ public sealed class PreferenceTests : IDisposable
     public void What_cannot_be_used_is_a_warning_and_nothing_in_it_is_run(string content, string warning)
     {
         File.WriteAllText(_file, content);
-        using var shell = _session.Command($"Invoke-PhaulMigration 2147483 -UnixSocketPath /given -StateDirectory {_session.Directory} -Force");
+        using var shell = _session.Command(
+            $"Invoke-PhaulMigration 2147483 -UnixSocketPath /given -StateDirectory {_session.Directory} -Force");
         shell.Invoke();
         Assert.Contains(warning, Assert.Single(shell.Streams.Warning).Message);
         Assert.StartsWith("ProcessNotFound", Assert.Single(shell.Streams.Error).FullyQualifiedErrorId);

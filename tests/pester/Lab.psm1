@@ -61,6 +61,7 @@ function Get-FromHost($Lab, [string]$Name, [string]$Script) {
 # Starts a script in a pwsh of a host; its output goes to the file Output
 function Start-OnHost($Lab, [string]$Name, [string]$Script) {
     $output = "$($Lab.Shared)/output-$([guid]::NewGuid()).txt"
+    New-Item $output | Out-Null
     $start = [System.Diagnostics.ProcessStartInfo]::new('/bin/sh')
     '-c', 'exec "$0" exec "$1" "$2" pwsh -NoProfile -NonInteractive -File "$3" > "$4" 2>&1', $tool, $Lab.Directory, $Name, (New-HostScript $Lab $Script), $output |
         ForEach-Object { $start.ArgumentList.Add($_) }

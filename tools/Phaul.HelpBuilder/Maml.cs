@@ -16,7 +16,8 @@ internal static class Maml
     /// <summary>Writes the pages of one help file.</summary>
     public static void Write(IEnumerable<HelpPage> pages, string path)
     {
-        using XmlWriter xml = XmlWriter.Create(path, new XmlWriterSettings { Indent = true, Encoding = new UTF8Encoding(false), NewLineHandling = NewLineHandling.None });
+        var settings = new XmlWriterSettings { Indent = true, Encoding = new UTF8Encoding(false), NewLineHandling = NewLineHandling.None };
+        using XmlWriter xml = XmlWriter.Create(path, settings);
         xml.WriteStartElement("helpItems", MshNamespace);
         xml.WriteAttributeString("schema", "maml");
         foreach (HelpPage page in pages)
@@ -43,7 +44,9 @@ internal static class Maml
         Syntax(xml, page);
 
         xml.WriteStartElement("parameters", CommandNamespace);
-        foreach (ParameterEntry parameter in page.Parameters.DistinctBy(parameter => parameter.Name).OrderBy(parameter => parameter.Name, StringComparer.Ordinal))
+        foreach (ParameterEntry parameter in page.Parameters
+            .DistinctBy(parameter => parameter.Name)
+            .OrderBy(parameter => parameter.Name, StringComparer.Ordinal))
         {
             Parameter(xml, parameter, inSyntax: false);
         }

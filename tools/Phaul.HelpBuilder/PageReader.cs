@@ -70,7 +70,9 @@ internal sealed partial class PageReader
                     notes = Paragraphs();
                     break;
                 case "RELATED LINKS":
-                    links = [.. Paragraphs().SelectMany(text => LinkPattern().Matches(text)).Select(link => new Link(link.Groups[1].Value, link.Groups[2].Value))];
+                    links = [.. Paragraphs()
+                        .SelectMany(text => LinkPattern().Matches(text))
+                        .Select(link => new Link(link.Groups[1].Value, link.Groups[2].Value))];
                     break;
                 default:
                     throw Wrong($"the section '{section}' is not known");
@@ -79,7 +81,8 @@ internal sealed partial class PageReader
 
         return new HelpPage(
             name, header.GetValueOrDefault("external help file") ?? throw Wrong("the header has no 'external help file'"),
-            synopsis ?? throw Wrong("there is no SYNOPSIS"), description, syntax, examples, parameters, inputs, outputs, notes, links, common);
+            synopsis ?? throw Wrong("there is no SYNOPSIS"),
+            description, syntax, examples, parameters, inputs, outputs, notes, links, common);
     }
 
     private Dictionary<string, string> FrontMatter()
@@ -178,12 +181,16 @@ internal sealed partial class PageReader
             throw Wrong($"the parameter -{name} has no ```yaml block");
         }
 
-        var values = CodeBlock().Split('\n').Select(line => line.Split(':', 2)).ToDictionary(pair => pair[0].Trim(), pair => pair.ElementAtOrDefault(1)?.Trim() ?? "");
+        var values = CodeBlock().Split('\n')
+            .Select(line => line.Split(':', 2))
+            .ToDictionary(pair => pair[0].Trim(), pair => pair.ElementAtOrDefault(1)?.Trim() ?? "");
         string Value(string key) => values.GetValueOrDefault(key) ?? throw Wrong($"the block of -{name} has no '{key}'");
-        IReadOnlyList<string> List(string? text) => (text ?? "").Split(',', StringSplitOptions.TrimEntries | StringSplitOptions.RemoveEmptyEntries);
+        IReadOnlyList<string> List(string? text) =>
+            (text ?? "").Split(',', StringSplitOptions.TrimEntries | StringSplitOptions.RemoveEmptyEntries);
         return new ParameterEntry(
-            name, description, Value("Type"), List(Value("Parameter Sets")), List(Value("Aliases")), List(values.GetValueOrDefault("Accepted values")),
-            bool.Parse(Value("Required")), Value("Position"), Value("Default value"), Value("Accept pipeline input"), bool.Parse(Value("Accept wildcard characters")));
+            name, description, Value("Type"), List(Value("Parameter Sets")), List(Value("Aliases")),
+            List(values.GetValueOrDefault("Accepted values")), bool.Parse(Value("Required")), Value("Position"), Value("Default value"),
+            Value("Accept pipeline input"), bool.Parse(Value("Accept wildcard characters")));
     }
 
     private List<TypeEntry> Types()
@@ -210,10 +217,11 @@ internal sealed partial class PageReader
             }
 
             var paragraph = new StringBuilder();
-            for (; _at < _lines.Length && _lines[_at].Length > 0 && !_lines[_at].StartsWith('#') && !_lines[_at].StartsWith("```", StringComparison.Ordinal); _at++)
+            for (; _at < _lines.Length && IsText(_lines[_at]); _at++)
             {
-                bool newLine = _lines[_at].StartsWith("- ", StringComparison.Ordinal) || _lines[_at].StartsWith('|') || _lines[_at].StartsWith('[');
-                paragraph.Append(paragraph.Length == 0 ? "" : newLine ? "\n" : " ").Append(_lines[_at].Trim());
+                string line = _lines[_at];
+                bool newLine = line.StartsWith("- ", StringComparison.Ordinal) || line.StartsWith('|') || line.StartsWith('[');
+                paragraph.Append(paragraph.Length == 0 ? "" : newLine ? "\n" : " ").Append(line.Trim());
             }
 
             paragraphs.Add(PlainText.Of(paragraph.ToString()));
@@ -221,6 +229,9 @@ internal sealed partial class PageReader
 
         return paragraphs;
     }
+
+    private static bool IsText(string line) =>
+        line.Length > 0 && !line.StartsWith('#') && !line.StartsWith("```", StringComparison.Ordinal);
 
     private string CodeBlock()
     {

@@ -15,7 +15,8 @@ public sealed class GetPhaulIterationCommand : HistoryCmdlet
     private const string LastSet = "Last";
 
     /// <summary>The ids; wildcards may be used.</summary>
-    [Parameter(Mandatory = true, Position = 0, ParameterSetName = ByIdSet, ValueFromPipeline = true, ValueFromPipelineByPropertyName = true)]
+    [Parameter(
+        Mandatory = true, Position = 0, ParameterSetName = ByIdSet, ValueFromPipeline = true, ValueFromPipelineByPropertyName = true)]
     [SupportsWildcards]
     [ArgumentCompleter(typeof(MigrationIdCompleter))]
     [ValidateNotNullOrEmpty]

@@ -7,7 +7,9 @@ using Phaul.PowerShell.Migrating;
 namespace Phaul.PowerShell.Cmdlets;
 
 /// <summary>Emits a PhaulIteration as each is finished and one PhaulMigrationResult last.</summary>
-[Cmdlet(VerbsLifecycle.Invoke, "PhaulMigration", DefaultParameterSetName = ByIdSet, SupportsShouldProcess = true, ConfirmImpact = ConfirmImpact.High)]
+[Cmdlet(
+    VerbsLifecycle.Invoke, "PhaulMigration", DefaultParameterSetName = ByIdSet,
+    SupportsShouldProcess = true, ConfirmImpact = ConfirmImpact.High)]
 [OutputType(typeof(PhaulIteration), typeof(PhaulMigrationResult), typeof(PhaulMigrationJob))]
 public sealed class InvokePhaulMigrationCommand : MigrationCmdlet
 {

@@ -62,7 +62,9 @@ public abstract class PhaulCmdlet : PSCmdlet, IDisposable
         if (refusal is not null)
         {
             // The pipeline's exception is what the user sees; one of the work must not go unobserved for that
-            _ = task.ContinueWith(static ended => ended.Exception, CancellationToken.None, TaskContinuationOptions.ExecuteSynchronously, TaskScheduler.Default);
+            _ = task.ContinueWith(
+                static ended => ended.Exception, CancellationToken.None,
+                TaskContinuationOptions.ExecuteSynchronously, TaskScheduler.Default);
             ReportAfterStop(task.IsCompleted);
             System.Runtime.ExceptionServices.ExceptionDispatchInfo.Throw(refusal);
         }
@@ -114,7 +116,8 @@ public abstract class PhaulCmdlet : PSCmdlet, IDisposable
                     break;
                 case PhaulMigrationResult { State: MigrationState.Completed } result:
                     Host?.UI?.WriteWarningLine(
-                        $"{result.ProcessName ?? "process"} ({result.Pid}) had moved before it could be stopped: it runs on {result.DestinationHost}.");
+                        $"{result.ProcessName ?? "process"} ({result.Pid}) had moved before it could be stopped: "
+                        + $"it runs on {result.DestinationHost}.");
                     break;
             }
         }
@@ -122,7 +125,8 @@ public abstract class PhaulCmdlet : PSCmdlet, IDisposable
         if (!completed)
         {
             Host?.UI?.WriteWarningLine(
-                $"It has not ended {RollBackGrace.TotalSeconds:0} s after it was stopped. Look where the program is with Get-PhaulMigration.");
+                $"It has not ended {RollBackGrace.TotalSeconds:0} s after it was stopped. "
+                + "Look where the program is with Get-PhaulMigration.");
         }
     }
 }

@@ -12,12 +12,12 @@ public abstract class TrustCmdlet : PhaulCmdlet
 {
     private (X509Certificate2? Certificate, IReadOnlyList<string> Trusted)? _trust;
 
-    /// <summary>This host's certificate: a directory or PEM file, or an X509Certificate2 with its key. Default: the host's own.</summary>
+    /// <summary>This host's certificate: a directory or file, or an X509Certificate2 with its key. Default: its own.</summary>
     [Parameter]
     [ValidateNotNullOrEmpty]
     public object? Certificate { get; set; }
 
-    /// <summary>The peers to trust: fingerprints, paths of certificates, or X509Certificate2. Default: those in the host's <c>trusted</c>.</summary>
+    /// <summary>The peers to trust: fingerprints, paths of certificates, or X509Certificate2. Default: the host's.</summary>
     [Parameter]
     [ValidateNotNullOrEmpty]
     public object[]? TrustedCertificate { get; set; }
@@ -63,11 +63,13 @@ public abstract class TrustCmdlet : PhaulCmdlet
         try
         {
             // Once, however many processes come down the pipeline
-            return _trust ??= (CertificateSource.Own(Certificate, FullPath!), CertificateSource.Fingerprints(TrustedCertificate, FullPath!));
+            return _trust ??= (
+                CertificateSource.Own(Certificate, FullPath!), CertificateSource.Fingerprints(TrustedCertificate, FullPath!));
         }
         catch (CertificateSourceException wrong)
         {
-            ThrowTerminatingError(Errors.FailureRecord.InvalidParameter(wrong.ErrorId, wrong.Message, wrong.RecommendedAction, wrong.Value, wrong.InnerException));
+            ThrowTerminatingError(Errors.FailureRecord.InvalidParameter(
+                wrong.ErrorId, wrong.Message, wrong.RecommendedAction, wrong.Value, wrong.InnerException));
             throw;
         }
     }

@@ -15,6 +15,7 @@ public sealed class OptionCompleter : IArgumentCompleter
         string commandName, string parameterName, string wordToComplete, CommandAst commandAst, IDictionary fakeBoundParameters) =>
         RareOptions.Available
             .OrderBy(property => property.Name, StringComparer.Ordinal)
-            .Select(property => new CompletionResult($"@{{ {property.Name} = ", property.Name, CompletionResultType.ParameterValue, property.PropertyType.Name))
+            .Select(property => new CompletionResult(
+                $"@{{ {property.Name} = ", property.Name, CompletionResultType.ParameterValue, property.PropertyType.Name))
             .Where(result => result.CompletionText.StartsWith(wordToComplete, StringComparison.OrdinalIgnoreCase));
 }

@@ -23,7 +23,8 @@ public sealed class ProcessIdCompleter : IArgumentCompleter
                     && (id.StartsWith(wordToComplete, StringComparison.Ordinal)
                         || process.ProcessName.StartsWith(wordToComplete, StringComparison.OrdinalIgnoreCase)))
                 {
-                    yield return new CompletionResult(id, $"{id} {process.ProcessName}", CompletionResultType.ParameterValue, CommandLine(process));
+                    string shown = $"{id} {process.ProcessName}";
+                    yield return new CompletionResult(id, shown, CompletionResultType.ParameterValue, CommandLine(process));
                 }
             }
         }

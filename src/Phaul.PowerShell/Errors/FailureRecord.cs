@@ -20,11 +20,13 @@ internal static class FailureRecord
     {
         PhaulException known => From(known, target),
         OperationCanceledException => From(new PhaulException(PhaulErrorId.Cancelled, "It was stopped.", failure), target),
-        _ => From(new PhaulException(PhaulErrorId.InternalError, failure.Message, failure) { ProgramState = ProgramState.Unknown }, target),
+        _ => From(
+            new PhaulException(PhaulErrorId.InternalError, failure.Message, failure) { ProgramState = ProgramState.Unknown }, target),
     };
 
     /// <summary>The record of a parameter that cannot be right.</summary>
-    public static ErrorRecord InvalidParameter(string id, string message, string recommendedAction, object? target, Exception? cause = null) =>
+    public static ErrorRecord InvalidParameter(
+        string id, string message, string recommendedAction, object? target, Exception? cause = null) =>
         new(new PSArgumentException(message, cause), id, ErrorCategory.InvalidArgument, target)
         {
             ErrorDetails = new ErrorDetails(message) { RecommendedAction = recommendedAction },
@@ -82,13 +84,15 @@ internal static class FailureRecord
     {
         PhaulErrorId.InvalidRequest => "Correct the parameters; see Get-Help for what they take.",
         PhaulErrorId.ProcessNotFound => "Look for the process with Get-Process; it may have ended, or have another pid.",
-        PhaulErrorId.ConnectionFailed => "See that Start-PhaulServer or `phaul serve` runs on the destination and that its port can be reached.",
+        PhaulErrorId.ConnectionFailed =>
+            "See that Start-PhaulServer or `phaul serve` runs on the destination and that its port can be reached.",
         PhaulErrorId.AuthenticationFailed => "Compare fingerprints on both hosts; see Get-Help about_Phaul_Trust.",
         PhaulErrorId.ProtocolError => "Use the same version of Phaul on both hosts.",
         PhaulErrorId.ConnectionLost => "Look at the network between the hosts and at the destination, then migrate again.",
         PhaulErrorId.CheckFailed => "Run Test-PhaulMigration with the same parameters and follow its remedies.",
         PhaulErrorId.CriuNotFound => "Install CRIU, or name it with -CriuPath.",
-        PhaulErrorId.DumpFailed => "Read CRIU's lines above: often one of -FileLocks, -TcpEstablished, -ExternalUnixSockets, -ShellJob or -LinkRemap is needed.",
+        PhaulErrorId.DumpFailed =>
+            "Read CRIU's lines above: often one of -FileLocks, -TcpEstablished, -ExternalUnixSockets, -ShellJob or -LinkRemap is needed.",
         PhaulErrorId.RestoreFailed => "Read CRIU's lines above; files, pids and limits on the destination are the usual reasons.",
         PhaulErrorId.TimedOut => "Migrate again; give it longer with -MaxFrozen if the tree is large.",
         PhaulErrorId.Cancelled => "Nothing needs doing; migrate again when you want to.",

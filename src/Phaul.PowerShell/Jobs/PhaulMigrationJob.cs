@@ -82,6 +82,9 @@ public sealed class PhaulMigrationJob : Job
         })).ConfigureAwait(false);
 
         IEnumerable<JobState> ends = ChildJobs.Select(child => child.JobStateInfo.State).ToList();
-        SetJobState(ends.Contains(JobState.Stopped) ? JobState.Stopped : ends.Contains(JobState.Failed) ? JobState.Failed : JobState.Completed);
+        SetJobState(
+            ends.Contains(JobState.Stopped) ? JobState.Stopped
+            : ends.Contains(JobState.Failed) ? JobState.Failed
+            : JobState.Completed);
     }
 }

@@ -24,7 +24,8 @@ internal sealed class MigrationNarrator(int activityId, string activity, IRecord
             case StateChangedEvent state:
                 _state = state.Change.State;
                 streams.WriteProgress(new ProgressRecord(activityId, activity, _state.ToString()));
-                streams.WriteVerbose($"{value.Time:HH:mm:ss.fff} {activity}: {_state}{(state.Change.Reason is { } reason ? $", {reason}" : "")}");
+                string why = state.Change.Reason is { } reason ? $", {reason}" : "";
+                streams.WriteVerbose($"{value.Time:HH:mm:ss.fff} {activity}: {_state}{why}");
                 break;
             case WarningEvent warning:
                 streams.WriteWarning(warning.Message);
@@ -45,7 +46,8 @@ internal sealed class MigrationNarrator(int activityId, string activity, IRecord
     private ProgressRecord ProgressOf(ProgressEvent progress)
     {
         string what = progress.Iteration > 0 ? $"{progress.State}, iteration {progress.Iteration}" : progress.State.ToString();
-        return new ProgressRecord(activityId, activity, $"{what}: {Units.Bytes(progress.BytesMoved)}, {Units.Bytes((long)progress.BytesPerSecond)}/s")
+        string moved = $"{Units.Bytes(progress.BytesMoved)}, {Units.Rate(progress.BytesPerSecond)}";
+        return new ProgressRecord(activityId, activity, $"{what}: {moved}")
         {
             PercentComplete = progress.Percent ?? -1,
             SecondsRemaining = progress.Remaining is { } rest ? (int)Math.Ceiling(rest.TotalSeconds) : -1,

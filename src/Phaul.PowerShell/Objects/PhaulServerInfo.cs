@@ -8,7 +8,7 @@ namespace Phaul.PowerShell.Objects;
 /// <summary>What Start-PhaulServer returns: always up to date, until the server is stopped and then as it ended.</summary>
 public sealed class PhaulServerInfo
 {
-    /// <summary>The type name that formats and scripts know it by; shorter than the class's, and not that of Phaul.Core's PhaulServer.</summary>
+    /// <summary>The type name that formats and scripts know it by. The class has another: Phaul.Core has a PhaulServer.</summary>
     public const string ShownTypeName = "PhaulServer";
 
     internal PhaulServerInfo(int id, Guid runspaceId, DestinationServer server)

@@ -45,7 +45,7 @@ public sealed class DurationAttribute : ArgumentTransformationAttribute
         foreach ((string suffix, double unit) in Units)
         {
             if (trimmed.EndsWith(suffix, StringComparison.OrdinalIgnoreCase)
-                && double.TryParse(trimmed.AsSpan(0, trimmed.Length - suffix.Length), NumberStyles.Float, CultureInfo.InvariantCulture, out double count))
+                && double.TryParse(trimmed[..^suffix.Length], NumberStyles.Float, CultureInfo.InvariantCulture, out double count))
             {
                 return Seconds(count * unit, text);
             }
@@ -53,7 +53,8 @@ public sealed class DurationAttribute : ArgumentTransformationAttribute
 
         return TimeSpan.TryParse(trimmed, CultureInfo.InvariantCulture, out TimeSpan span)
             ? span
-            : throw new ArgumentTransformationMetadataException($"'{text}' is not a time: write 300ms, 1.5s, 2m, 1h, 00:00:02 or a number of seconds.");
+            : throw new ArgumentTransformationMetadataException(
+                $"'{text}' is not a time: write 300ms, 1.5s, 2m, 1h, 00:00:02 or a number of seconds.");
     }
 
     private static TimeSpan Seconds(double seconds, string text) =>

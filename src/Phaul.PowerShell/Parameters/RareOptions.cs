@@ -10,7 +10,8 @@ namespace Phaul.PowerShell.Parameters;
 internal static class RareOptions
 {
     private static readonly string[] NotOptions = [
-        nameof(MigrationRequest.Pid), nameof(MigrationRequest.Destination), nameof(MigrationRequest.Options), nameof(MigrationRequest.Convergence)];
+        nameof(MigrationRequest.Pid), nameof(MigrationRequest.Destination),
+        nameof(MigrationRequest.Options), nameof(MigrationRequest.Convergence)];
 
     /// <summary>The names that can be given, each with its type.</summary>
     public static IEnumerable<PropertyInfo> Available =>
@@ -31,9 +32,10 @@ internal static class RareOptions
         MigrationRequest changed = request with { Options = request.Options with { }, Convergence = request.Convergence with { } };
         foreach (DictionaryEntry option in options)
         {
-            PropertyInfo property = Available.FirstOrDefault(known => known.Name.Equals(option.Key.ToString(), StringComparison.OrdinalIgnoreCase))
+            string name = option.Key.ToString()!;
+            PropertyInfo property = Available.FirstOrDefault(known => known.Name.Equals(name, StringComparison.OrdinalIgnoreCase))
                 ?? throw new PSArgumentException(
-                    $"There is no option '{option.Key}'. There are: {string.Join(", ", Available.Select(known => known.Name).Order())}.");
+                    $"There is no option '{name}'. There are: {string.Join(", ", Available.Select(known => known.Name).Order())}.");
             object owner = property.DeclaringType == typeof(ProcessOptions) ? changed.Options
                 : property.DeclaringType == typeof(ConvergenceOptions) ? changed.Convergence
                 : changed;

@@ -123,7 +123,8 @@ internal sealed class PreferenceFile
                 throw new InvalidDataException($"line {errors[0].Extent.StartLineNumber}: {errors[0].Message}");
             }
 
-            if (script.EndBlock?.Statements is not [PipelineAst { PipelineElements: [CommandExpressionAst { Expression: HashtableAst table }] }])
+            if (script.EndBlock?.Statements is not
+                [PipelineAst { PipelineElements: [CommandExpressionAst { Expression: HashtableAst table }] }])
             {
                 throw new InvalidDataException("it is not one hashtable");
             }
@@ -136,7 +137,8 @@ internal sealed class PreferenceFile
 
             _files.Add((path, values));
         }
-        catch (Exception wrong) when (wrong is InvalidDataException or InvalidOperationException or IOException or UnauthorizedAccessException)
+        catch (Exception wrong)
+            when (wrong is InvalidDataException or InvalidOperationException or IOException or UnauthorizedAccessException)
         {
             _unusable.Add($"The preferences in {path} were not used: {wrong.Message}");
         }

@@ -4,7 +4,7 @@ using System.Management.Automation;
 
 namespace Phaul.PowerShell.Streams;
 
-/// <summary>The streams that PowerShell has for what a command says. Every member may be called from any thread, and returns at once.</summary>
+/// <summary>PowerShell's streams for what a command says. Every member may be called from any thread, and returns at once.</summary>
 internal interface IRecordStreams
 {
     /// <summary>An object for the next command in the pipeline.</summary>

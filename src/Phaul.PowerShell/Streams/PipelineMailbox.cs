@@ -60,7 +60,8 @@ internal sealed class PipelineMailbox : IRecordStreams
     {
         Exception? refusal = null;
         long? deadline = null;
-        work.ContinueWith(_ => _filled.Release(), CancellationToken.None, TaskContinuationOptions.ExecuteSynchronously, TaskScheduler.Default);
+        work.ContinueWith(
+            _ => _filled.Release(), CancellationToken.None, TaskContinuationOptions.ExecuteSynchronously, TaskScheduler.Default);
         using CancellationTokenRegistration wake = stop.Token.Register(() => _filled.Release());
         while (true)
         {

@@ -114,7 +114,10 @@ internal static class CertificateSource
                 return [HostCertificate.Fingerprint(certificate)];
             }
 
-            return [.. text.Split('\n').Select(line => line.Split('#')[0].Trim()).Where(line => line.Length > 0).Select(line => Normalize(line, path))];
+            return [.. text.Split('\n')
+                .Select(line => line.Split('#')[0].Trim())
+                .Where(line => line.Length > 0)
+                .Select(line => Normalize(line, path))];
         }
         catch (Exception wrong) when (wrong is IOException or InvalidDataException or UnauthorizedAccessException or CryptographicException)
         {
@@ -133,7 +136,8 @@ internal static class CertificateSource
         catch (PhaulException wrong)
         {
             throw new CertificateSourceException(
-                "FingerprintNotUsable", wrong.Message, "Copy the fingerprint that New-PhaulCertificate showed on the other host.", value, wrong);
+                "FingerprintNotUsable", wrong.Message,
+                "Copy the fingerprint that New-PhaulCertificate showed on the other host.", value, wrong);
         }
     }
 }

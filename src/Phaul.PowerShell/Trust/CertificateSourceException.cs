@@ -3,7 +3,8 @@
 namespace Phaul.PowerShell.Trust;
 
 /// <summary>What is wrong with a value given for -Certificate or -TrustedCertificate.</summary>
-internal sealed class CertificateSourceException(string errorId, string message, string recommendedAction, object? value, Exception? cause = null)
+internal sealed class CertificateSourceException(
+    string errorId, string message, string recommendedAction, object? value, Exception? cause = null)
     : Exception(message, cause)
 {
     /// <summary>The stable id of the error record.</summary>
