@@ -212,7 +212,7 @@ finally { [IO.File]::WriteAllText('/shared/after-stop', "`$(`$Error[0].FullyQual
 
     It 'refuses a program with more capabilities than the server may give it, before anything is frozen' {
         $few = '-all,+sys_admin,+sys_ptrace,+checkpoint_restore,+setuid,+setgid,+setpcap,+kill,+dac_override,+dac_read_search,+chown,+fowner,+fsetid,+sys_chroot,+net_admin,+sys_time'
-        $hardened = Start-OnHost $lab b "setpriv --bounding-set $few --inh-caps -all pwsh -NoProfile -c 'Import-Module /opt/Phaul; Start-PhaulServer -Address 10.77.0.2 -Port 7249 -Wait -Verbose 4>&1'"
+        $hardened = Start-OnHost $lab b "setpriv --bounding-set '$few' --inh-caps '-all' pwsh -NoProfile -c 'Import-Module /opt/Phaul; Start-PhaulServer -Address 10.77.0.2 -Port 7249 -Wait -Verbose 4>&1'"
         try {
             Wait-Until { $hardened.Process.HasExited -or (Select-String -Quiet Listening $hardened.Output) }
             $programs += $counter = Start-Program $lab a counter, 1, 1

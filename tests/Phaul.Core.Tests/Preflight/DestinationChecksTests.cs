@@ -331,7 +331,7 @@ public sealed class DestinationChecksTests : IDisposable
                 Task.FromResult(Criu42),
                 CheckList.DefaultLimit, CancellationToken.None).WaitAsync(TimeSpan.FromSeconds(60));
             Assert.Equal(
-                ["CriuPresent", "CriuVersion", "CriuCheck", "PageServerFormat", "LazyPages", "Architecture", "PageSize", "Cpu",
+                ["CriuPresent", "CriuVersion", "CriuCheck", "PageServerFormat", "LazyPages", "Architecture", "PageSize", "Cpu", "Capabilities",
                     "FreePids", "Files",
                     "Space", "Memory", "Ports", "Addresses"],
                 results.Select(result => result.Name));
