@@ -40,7 +40,7 @@ function Invoke-Dotnet {
 }
 
 function Build {
-    Invoke-Dotnet build "$PSScriptRoot/src/Phaul.PowerShell" -t:Module -c $Configuration -v minimal -nologo "-p:ModuleDirectory=$module/"
+    Invoke-Dotnet build "$PSScriptRoot/src/Phaul.PowerShell" '-t:Module' -c $Configuration -v minimal -nologo "-p:ModuleDirectory=$module/"
     "built $module"
 }
 
