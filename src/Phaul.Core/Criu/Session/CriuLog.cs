@@ -14,6 +14,9 @@ internal static class CriuLog
     private const int LinesKept = 20;
     private const string ErrorMark = "Error (";
 
+    // Logged by every CRIU without CAP_SYS_RESOURCE, which goes on all the same: as the first error it would pass for the cause.
+    private const string HarmlessError = "Can't setup RLIMIT_NOFILE";
+
     /// <summary>The lines that tell most: errors among the last 200 lines first, then the last others; at most 20.</summary>
     /// <returns>Nothing if the request has no log or it cannot be read.</returns>
     public static IReadOnlyList<string> ReadTail(CriuOpts? options)
@@ -40,6 +43,7 @@ internal static class CriuLog
     public static IReadOnlyList<string> Select(string text, bool isCut = false)
     {
         var lines = text.Split('\n', StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries).Skip(isCut ? 1 : 0)
+            .Where(line => !line.Contains(HarmlessError, StringComparison.Ordinal))
             .TakeLast(LinesLookedAt).ToLookup(line => line.Contains(ErrorMark, StringComparison.Ordinal));
         var errors = lines[true].TakeLast(LinesKept).ToList();
         return [.. errors, .. lines[false].TakeLast(LinesKept - errors.Count)];

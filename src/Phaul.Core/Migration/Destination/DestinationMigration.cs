@@ -86,10 +86,16 @@ internal sealed class DestinationMigration : IAsyncDisposable
 
     /// <summary>Serves the source until the migration is over or the connection is. Comes back, whatever happened.</summary>
     /// <param name="beginRequest">The number of the announcement, which is answered first.</param>
-    /// <param name="stopping">The server stops: what is not prepared is discarded, what is prepared stays in doubt.</param>
+    /// <param name="stopping">The server stops: what is not prepared is discarded; what is prepared waits for its verdict as long as the source is there.</param>
     public async Task ServeAsync(ulong beginRequest, CancellationToken stopping)
     {
-        using var ending = CancellationTokenSource.CreateLinkedTokenSource(stopping, _superseded.Token);
+        using var ending = CancellationTokenSource.CreateLinkedTokenSource(_superseded.Token);
+        // A prepared tree is finished, not dropped: its source may have let go of its own already.
+        await using var stop = stopping.Register(() =>
+        {
+            if (State is not (MigrationState.Prepared or MigrationState.Committing or MigrationState.Running))
+                ending.Cancel();
+        }).ConfigureAwait(false);
         var serving = Task.CompletedTask;
         string? end = null;
         try
@@ -131,7 +137,7 @@ internal sealed class DestinationMigration : IAsyncDisposable
         }
         catch (OperationCanceledException) when (ending.IsCancellationRequested)
         {
-            end = stopping.IsCancellationRequested ? "the server was stopped" : "the source came back over another connection";
+            end = !_superseded.IsCancellationRequested ? "the server was stopped" : "the source came back over another connection";
         }
         catch (PhaulException exception)
         {

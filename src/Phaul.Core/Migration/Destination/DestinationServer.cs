@@ -111,8 +111,9 @@ public sealed class DestinationServer : IAsyncDisposable
     }
 
     /// <summary>
-    /// Stops listening, rolls back what is not committed, finishes what is, and ends. A prepared tree without a verdict ends
-    /// with the server and is restored again from its images when the verdict is known: the migration stays InDoubt.
+    /// Stops listening, rolls back what is not prepared, finishes what is as long as its source is there, and ends. A prepared
+    /// tree whose source was lost ends with the server: the migration stays InDoubt, and is restored again from its images if
+    /// the verdict comes to a later server.
     /// </summary>
     public Task StopAsync(CancellationToken cancellationToken = default)
     {

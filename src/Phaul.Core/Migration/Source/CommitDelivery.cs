@@ -113,8 +113,10 @@ internal sealed class CommitDelivery
         return (null, failure ?? new PhaulException(PhaulErrorId.TimedOut, "the destination did not answer in time"));
     }
 
+    // A host that is being restarted, or a relay on the way to it, can answer with anything. Only the destination's own word
+    // on this migration is final.
     private static bool IsWorthAnotherTry(PhaulErrorId errorId) =>
-        errorId is PhaulErrorId.ConnectionFailed or PhaulErrorId.ConnectionLost or PhaulErrorId.TimedOut or PhaulErrorId.ServerBusy;
+        errorId is not (PhaulErrorId.InDoubt or PhaulErrorId.RestoreFailed or PhaulErrorId.InvalidRequest or PhaulErrorId.JournalFailed);
 
     private async Task<PhaulException> InDoubtAsync(string message, Exception? cause)
     {

@@ -193,6 +193,7 @@ internal sealed class Handover : IPhaulLocal
     {
         var running = await _delivery.CommitAsync(_remote).ConfigureAwait(false);
         Downtime = _frozen.Elapsed;
+        _remote.MarkRunning();
         DestinationPid = running.RootPid;
         await _recorder.EnterIfPossibleAsync(MigrationState.Completed).ConfigureAwait(false);
     }

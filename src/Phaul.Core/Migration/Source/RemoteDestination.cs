@@ -85,9 +85,11 @@ internal sealed class RemoteDestination : IPhaulRemote, IAsyncDisposable
     {
         var answer = await RequestAsync(new SourceMessage { Commit = new Commit() }, DestinationMessage.BodyOneofCase.Running, cancellationToken)
             .ConfigureAwait(false);
-        _running = true;
         return answer.Running;
     }
+
+    /// <summary>The program runs there: iterations are over, whatever this connection says.</summary>
+    public void MarkRunning() => _running = true;
 
     public async Task<Discarded> AbortAsync(string reason, CancellationToken cancellationToken) =>
         (await RequestAsync(

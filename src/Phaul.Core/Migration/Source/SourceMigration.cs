@@ -80,7 +80,13 @@ public sealed class SourceMigration
             await run.MigrateAsync(cancellationToken).ConfigureAwait(false);
             result = await run.FinishAsync(null).ConfigureAwait(false);
         }
-        catch (Exception exception) when (exception is not InvalidOperationException)
+        catch (Exception exception) when (recorder.State == MigrationState.Completed)
+        {
+            // The program runs there: whatever goes wrong now is worth a word, and no more.
+            await recorder.WarnAsync($"After the hand-over: {exception.Message}").ConfigureAwait(false);
+            result = await run.FinishAsync(null).ConfigureAwait(false);
+        }
+        catch (Exception exception)
         {
             throw await run.FailAsync(exception, cancellationToken).ConfigureAwait(false);
         }
