@@ -32,7 +32,7 @@ internal sealed class CommitDelivery
         {
             return await remote.CommitAsync(CancellationToken.None).ConfigureAwait(false);
         }
-        catch (PhaulException exception) when (!remote.IsConnected)
+        catch (PhaulException exception) when (exception.ErrorId == PhaulErrorId.ConnectionLost || !remote.IsConnected)
         {
             await _recorder.WarnAsync($"The link broke during the commit ({exception.Message}); connecting again.").ConfigureAwait(false);
         }
