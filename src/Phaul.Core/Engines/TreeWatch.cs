@@ -12,11 +12,13 @@ namespace Phaul.Engines;
 public sealed class TreeWatch : IDisposable
 {
     private readonly List<Entry> _entries;
+    private readonly ProcFileSystem _proc;
 
-    private TreeWatch(ProcessTree tree, List<Entry> entries)
+    private TreeWatch(ProcessTree tree, List<Entry> entries, ProcFileSystem proc)
     {
         Tree = tree;
         _entries = entries;
+        _proc = proc;
     }
 
     /// <summary>The tree that is watched.</summary>
@@ -31,6 +33,13 @@ public sealed class TreeWatch : IDisposable
     /// <summary>Opens a pidfd for each process of a tree. One that is gone already counts as exited.</summary>
     /// <exception cref="NativeException">A process lives but could not be watched (too many open descriptors, for one).</exception>
     public static TreeWatch Open(ProcessTree tree) => Open(tree, ProcFileSystem.Host);
+
+    /// <summary>
+    /// Whether a member that is still there has been killed and is on its way out: giving back hundreds of gigabytes takes the
+    /// kernel a while.
+    /// </summary>
+    internal bool IsAnyEnding => Alive.Any(member =>
+        ProcStat.Read(_proc, member.Pid) is { IsEnding: true } || ProcStatus.Read(_proc, $"{member.Pid}") is { IsKillPending: true });
 
     internal static TreeWatch Open(ProcessTree tree, ProcFileSystem proc)
     {
@@ -51,7 +60,7 @@ public sealed class TreeWatch : IDisposable
                 entries.Add(new Entry(member, descriptor));
             }
 
-            return new TreeWatch(tree, entries);
+            return new TreeWatch(tree, entries, proc);
         }
         catch
         {

@@ -137,7 +137,16 @@ internal sealed class MigrationRecorder : IAsyncDisposable
     {
         // The lock keeps events in order for observers; observers are told not to call back.
         lock (_telling)
-            _observer?.Report(what);
+        {
+            try
+            {
+                _observer?.Report(what);
+            }
+            catch (Exception)
+            {
+                // Whoever watches does not decide what becomes of a program.
+            }
+        }
     }
 
     /// <inheritdoc/>

@@ -18,9 +18,13 @@ internal sealed record ProcStat(
     int Pid, string Command, char State, int ParentPid, int ProcessGroupId, int SessionId, int TerminalDevice, uint Flags, ulong StartTime)
 {
     private const uint KernelThreadFlag = 0x0020_0000;
+    private const uint ExitingFlag = 0x0000_0004;
 
     /// <summary>It has no user space, and cannot be moved.</summary>
     public bool IsKernelThread => (Flags & KernelThreadFlag) != 0;
+
+    /// <summary>It runs no more instructions of its program, whether or not it has given back everything yet.</summary>
+    public bool IsEnding => HasEnded || (Flags & ExitingFlag) != 0;
 
     /// <summary>It has ended; only its exit status is left.</summary>
     public bool HasEnded => State is 'Z' or 'X' or 'x';

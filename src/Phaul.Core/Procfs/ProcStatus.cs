@@ -7,6 +7,9 @@ namespace Phaul.Procfs;
 /// <summary>The lines of proc_pid_status(5) that matter here.</summary>
 internal sealed record ProcStatus
 {
+    // Signal 9, counted from bit 0 for signal 1
+    private const ulong KillBit = 1UL << 8;
+
     /// <summary>The command name, escaped as the kernel does it.</summary>
     public string Name { get; init; } = "";
 
@@ -24,6 +27,9 @@ internal sealed record ProcStatus
 
     /// <summary>Its pid in each pid namespace, this one's first.</summary>
     public IReadOnlyList<int> NamespacePids { get; init; } = [];
+
+    /// <summary>It has been killed and has not died of it yet.</summary>
+    public bool IsKillPending { get; init; }
 
     /// <summary>Effective capabilities, one bit each.</summary>
     public ulong EffectiveCapabilities { get; init; }
@@ -54,6 +60,7 @@ internal sealed record ProcStatus
                 "Uid" => status with { Uids = [.. Numbers(value).Select(number => (uint)number)] },
                 "Gid" => status with { Gids = [.. Numbers(value).Select(number => (uint)number)] },
                 "NSpid" => status with { NamespacePids = [.. Numbers(value).Select(number => (int)number)] },
+                "SigPnd" or "ShdPnd" => status with { IsKillPending = status.IsKillPending || (Bits(value) & KillBit) != 0 },
                 "CapEff" => status with { EffectiveCapabilities = Bits(value), AllCapabilities = status.AllCapabilities | Bits(value) },
                 "CapPrm" or "CapInh" => status with { AllCapabilities = status.AllCapabilities | Bits(value) },
                 "VmSize" => status with { VirtualBytes = (ulong)Number(value.Split(' ')[0]) * 1024 },

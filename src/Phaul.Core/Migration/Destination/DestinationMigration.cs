@@ -145,11 +145,18 @@ internal sealed class DestinationMigration : IAsyncDisposable
         }
         finally
         {
-            if (State is not (MigrationState.Committing or MigrationState.Running))
-                await _calledOff.CancelAsync().ConfigureAwait(false);
-            await serving.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
-            await EndAsync(end).ConfigureAwait(false);
-            _served.TrySetResult();
+            try
+            {
+                if (State is not (MigrationState.Committing or MigrationState.Running))
+                    await _calledOff.CancelAsync().ConfigureAwait(false);
+                await serving.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+                await EndAsync(end).ConfigureAwait(false);
+            }
+            finally
+            {
+                // A verdict waits for this, however it ended.
+                _served.TrySetResult();
+            }
         }
     }
 
@@ -293,7 +300,7 @@ internal sealed class DestinationMigration : IAsyncDisposable
                 // The connection has ended meanwhile, which tells the source as well.
             }
         }
-        catch (Exception exception) when (exception is PhaulException or CriuException or OperationCanceledException or ObjectDisposedException)
+        catch (Exception)
         {
             // The connection or the migration ended: everybody who uses it learns so by itself.
         }
@@ -349,7 +356,7 @@ internal sealed class DestinationMigration : IAsyncDisposable
             {
                 await _held.ResumeAsync().ConfigureAwait(false);
             }
-            catch (CriuException exception) when (_held.IsLost)
+            catch (Exception exception) when (_held.IsLost)
             {
                 await RestoreAgainAsync($"CRIU ended while it resumed the restored tree ({exception.Message})").ConfigureAwait(false);
                 await _held.ResumeAsync().ConfigureAwait(false);

@@ -41,6 +41,9 @@ internal static class DestinationRecovery
                 return new DestinationMessage { Discarded = new Discarded() };
             case (MigrationState.Running, _) or (MigrationState.Discarded, _):
                 throw new PhaulException(PhaulErrorId.InDoubt, $"Here the migration has ended as {state}, which contradicts the source");
+            // It may run: killing it on a word that cannot be true could kill the only copy.
+            case (MigrationState.Committing, Settle.Types.Verdict.RolledBack):
+                throw new PhaulException(PhaulErrorId.InDoubt, "Here the commit has begun, which a source that rolled back cannot have asked for");
         }
 
         await using var journal = await MigrationJournal.OpenForRecoveryAsync(stateDirectory, migrationId, MigrationSide.Destination, cancellationToken)
@@ -87,7 +90,8 @@ internal static class DestinationRecovery
         foreach (var process in processes)
         {
             using var descriptor = OpenIfThere(process.Pid);
-            if (descriptor is null)
+            // Looked at again with the pidfd in hand: the pid may have become another's in between.
+            if (descriptor is null || ProcessIdentity.StartTime(process.Pid) != (ulong)process.StartTimeTicks)
                 continue;
             await recorder.WarnAsync($"{process.Command} ({process.Pid}), restored earlier and never run, was killed.").ConfigureAwait(false);
             descriptor.SendSignal(Libc.SignalKill);

@@ -88,6 +88,7 @@ public sealed class DestinationServer : IAsyncDisposable
                 .Where(summary => summary.Side == MigrationSide.Destination && summary.NeedsResolution)
                 .Select(summary => summary.MigrationId)
                 .ToArray();
+            await Task.Run(() => RemoveOldImages(history), cancellationToken).ConfigureAwait(false);
             _listener = PhaulListener.Start(new ListenOptions
             {
                 Address = Options.Address,
@@ -127,6 +128,25 @@ public sealed class DestinationServer : IAsyncDisposable
     {
         await StopAsync().ConfigureAwait(false);
         _stopping.Dispose();
+    }
+
+    // Memory images of programs that run elsewhere: large, and nobody's business. Whatever is not settled keeps its images.
+    private void RemoveOldImages(IReadOnlyList<MigrationSummary> history)
+    {
+        foreach (var summary in history)
+        {
+            if (summary is not { Side: MigrationSide.Destination, State: MigrationState.Discarded, NeedsResolution: false, IsRunning: false }
+                || summary is not { Corruption: null, NewerVersion: null, LastRecordTime: { } end }
+                || DateTimeOffset.UtcNow - end < Options.FailedImagesRetention)
+            {
+                continue;
+            }
+
+            var images = WorkDirectory.For(
+                Options.WorkDirectory ?? _stateDirectory.ImagesPath, summary.MigrationId, MigrationSide.Destination);
+            if (images.TryRemove() is { } obstacle)
+                Notice?.Invoke($"The images in {images.Path} could not be removed: {obstacle}");
+        }
     }
 
     private async Task StopOnceAsync()
@@ -191,7 +211,7 @@ public sealed class DestinationServer : IAsyncDisposable
                     throw new PhaulException(PhaulErrorId.ProtocolError, $"{first.BodyCase} is no first message");
             }
         }
-        catch (Exception exception) when (exception is PhaulException or OperationCanceledException)
+        catch (Exception exception)
         {
             Notice?.Invoke($"{connection.Peer.Address}: {exception.Message}");
         }
@@ -221,9 +241,15 @@ public sealed class DestinationServer : IAsyncDisposable
         }
 
         _migrations[migration.MigrationId] = migration;
-        await migration.ServeAsync(first.Request, _stopping.Token).ConfigureAwait(false);
-        if (!migration.AwaitsVerdict)
-            await RemoveAsync(migration).ConfigureAwait(false);
+        try
+        {
+            await migration.ServeAsync(first.Request, _stopping.Token).ConfigureAwait(false);
+        }
+        finally
+        {
+            if (!migration.AwaitsVerdict)
+                await RemoveAsync(migration).ConfigureAwait(false);
+        }
     }
 
     private async Task SettleAsync(PhaulConnection connection, SourceMessage message)
@@ -236,8 +262,16 @@ public sealed class DestinationServer : IAsyncDisposable
                 throw new PhaulException(PhaulErrorId.ProtocolError, "The source gave no verdict");
             if (_migrations.TryGetValue(id, out var migration))
             {
-                answer = await migration.SettleAsync(message.Settle.Verdict).ConfigureAwait(false);
-                await RemoveAsync(migration).ConfigureAwait(false);
+                try
+                {
+                    answer = await migration.SettleAsync(message.Settle.Verdict).ConfigureAwait(false);
+                }
+                finally
+                {
+                    // What failed in the middle of the commit holds nothing any more: the next verdict starts from the journal.
+                    if (migration.State != MigrationState.InDoubt)
+                        await RemoveAsync(migration).ConfigureAwait(false);
+                }
             }
             else
             {

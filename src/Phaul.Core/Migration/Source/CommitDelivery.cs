@@ -32,7 +32,7 @@ internal sealed class CommitDelivery
         {
             return await remote.CommitAsync(CancellationToken.None).ConfigureAwait(false);
         }
-        catch (PhaulException exception) when (exception.ErrorId == PhaulErrorId.ConnectionLost || !remote.IsConnected)
+        catch (Exception exception) when (exception is not PhaulException { ErrorId: not PhaulErrorId.ConnectionLost } || !remote.IsConnected)
         {
             await _recorder.WarnAsync($"The link broke during the commit ({exception.Message}); connecting again.").ConfigureAwait(false);
         }
@@ -105,6 +105,11 @@ internal sealed class CommitDelivery
             {
                 break;
             }
+            catch (Exception exception)
+            {
+                // Whatever it was, the program waits: giving up is worse than another try.
+                failure = exception;
+            }
 
             await Task.Delay(pause, end.Token).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
             pause = TimeSpan.FromTicks(Math.Min(pause.Ticks * 2, LongestPause.Ticks));
@@ -114,9 +119,10 @@ internal sealed class CommitDelivery
     }
 
     // A host that is being restarted, or a relay on the way to it, can answer with anything. Only the destination's own word
-    // on this migration is final.
+    // on this migration is final. A journal that cannot be written is not: the disk may be full for a while only, or an earlier
+    // verdict, whose connection broke, is just being carried out.
     private static bool IsWorthAnotherTry(PhaulErrorId errorId) =>
-        errorId is not (PhaulErrorId.InDoubt or PhaulErrorId.RestoreFailed or PhaulErrorId.InvalidRequest or PhaulErrorId.JournalFailed);
+        errorId is not (PhaulErrorId.InDoubt or PhaulErrorId.RestoreFailed or PhaulErrorId.InvalidRequest);
 
     private async Task<PhaulException> InDoubtAsync(string message, Exception? cause)
     {

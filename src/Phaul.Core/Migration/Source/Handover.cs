@@ -32,6 +32,7 @@ internal sealed class Handover : IPhaulLocal
     private readonly Action _beforeFreeze;
     private readonly Stopwatch _frozen = new();
     private TreeWatch? _tree;
+    private int _endedBefore;
 
     public Handover(
         RemoteDestination remote, PhaulChannel imageChannel, MigrationRecorder recorder, CommitDelivery delivery, CommitGate gate,
@@ -46,6 +47,12 @@ internal sealed class Handover : IPhaulLocal
 
     /// <summary>The root pid on the destination; null before it runs.</summary>
     public int? DestinationPid { get; private set; }
+
+    /// <summary>
+    /// Whether the commit was decided and the tree was not seen to run on here: then whatever fails, the destination must not
+    /// be told to discard its copy, which may be the only one.
+    /// </summary>
+    public bool IsCommitted { get; private set; }
 
     /// <summary>Whether the source tree was seen to be gone.</summary>
     public bool TreeIsGone { get; private set; }
@@ -120,6 +127,8 @@ internal sealed class Handover : IPhaulLocal
         // Frozen, the tree cannot fork: this is who has to be dead before it may run elsewhere.
         var tree = ProcessTree.Capture(config.Pid);
         _tree = TreeWatch.Open(tree);
+        // Zombies among its children are no sign that CRIU has begun to kill it.
+        _endedBefore = _tree.Exited.Count;
         await _recorder.WriteAsync(new TreeIdentity(
             tree.BootId,
             tree.Members.Select(member => new JournaledProcess(member.Pid, (long)member.StartTime, member.Command)).ToArray())).ConfigureAwait(false);
@@ -144,6 +153,7 @@ internal sealed class Handover : IPhaulLocal
         await _recorder.WriteAsync(new CommitIntent(), _durable).ConfigureAwait(false);
         if (!_gate.TryClose())
             throw _gate.Reason ?? new PhaulException(PhaulErrorId.Cancelled, "The migration was called off");
+        IsCommitted = true;
     }
 
     /// <summary>CRIU failed after the commit was decided. What it did to the tree decides what happens.</summary>
@@ -151,9 +161,10 @@ internal sealed class Handover : IPhaulLocal
     {
         if (await _tree!.WaitAllExitedAsync(DeathLimitWithoutCriu, CancellationToken.None).ConfigureAwait(false))
             return;
-        if (_tree.Exited.Count == 0)
+        if (_tree.Exited.Count == _endedBefore && !_tree.IsAnyEnding)
         {
             // Not one was killed: CRIU let go of the tree, and it goes on here.
+            IsCommitted = false;
             throw new PhaulException(PhaulErrorId.DumpFailed, "CRIU ended before it killed the dumped tree, which was resumed")
             {
                 Step = MigrationState.Committing,

@@ -2,6 +2,7 @@
 
 using Phaul.Criu;
 using Phaul.Engines;
+using Phaul.Native;
 using Phaul.Wire;
 
 namespace Phaul;
@@ -34,7 +35,20 @@ internal static class SourceFailure
     /// <summary>Looks whether the program is there, rather than believing that it must be.</summary>
     public static ProgramState StateOf(ProcessTree tree)
     {
-        using var watch = TreeWatch.Open(tree);
+        try
+        {
+            using var watch = TreeWatch.Open(tree);
+            return StateOf(watch, tree);
+        }
+        catch (NativeException)
+        {
+            // Out of descriptors, say: that must not take the place of the error that is being explained.
+            return ProgramState.Unknown;
+        }
+    }
+
+    private static ProgramState StateOf(TreeWatch watch, ProcessTree tree)
+    {
         return watch.Alive.Any(member => member.Pid == tree.RootPid) ? ProgramState.RunningOnSource : ProgramState.Gone;
     }
 }

@@ -146,7 +146,7 @@ public sealed class SourceMigration
             catch (Exception exception)
             {
                 // The program runs here, or the destination knows more than this side: only then it must be told.
-                if (_handover is not { TreeIsGone: true } && recorder.State != MigrationState.InDoubt)
+                if (_handover is not { IsCommitted: true })
                 {
                     _heldCopyIsGone = await delivery.AbortAsync(remote, _handover is { RestoreWasRequested: true }, exception.Message)
                         .ConfigureAwait(false);
@@ -239,12 +239,12 @@ public sealed class SourceMigration
             }
         }
 
-        public async Task<PhaulMigrationResult> FinishAsync(PhaulException? error)
+        public async Task<PhaulMigrationResult> FinishAsync(PhaulException? error, ProgramState? programState = null)
         {
             var keep = Request.KeepImages || error is not null;
             if (!keep && workDirectory.TryRemove() is { } reason)
                 await recorder.WarnAsync($"The images in {workDirectory.Path} could not be removed: {reason}").ConfigureAwait(false);
-            var result = Result(error);
+            var result = Result(error, programState);
             await recorder.WriteIfPossibleAsync(new Finished(result), durable: true).ConfigureAwait(false);
             return result;
         }
@@ -253,16 +253,25 @@ public sealed class SourceMigration
         {
             var step = recorder.State;
             var error = SourceFailure.Explain(exception, step, Request, _handover, cancellationToken);
-            if (!recorder.IsFinal && recorder.State != MigrationState.InDoubt)
-                await recorder.EnterIfPossibleAsync(MigrationState.RolledBack, error.Message).ConfigureAwait(false);
+            // Where the journal could not take the first state, none can follow.
+            if (recorder.States.Count > 0 && !recorder.IsFinal && recorder.State != MigrationState.InDoubt)
+            {
+                // After the commit nothing that went wrong here says that the tree lives.
+                await recorder.EnterIfPossibleAsync(
+                    _handover is { IsCommitted: true } ? MigrationState.InDoubt : MigrationState.RolledBack, error.Message, durable: true)
+                    .ConfigureAwait(false);
+            }
+
             var programState = recorder.State switch
             {
                 MigrationState.RolledBack => SourceFailure.StateOf(tree),
                 MigrationState.Completed => ProgramState.RunningOnDestination,
+                MigrationState.InDoubt when error.ProgramState == ProgramState.RunningOnSource =>
+                    _handover is { TreeIsGone: true } ? ProgramState.HeldOnDestination : ProgramState.Unknown,
                 _ => error.ProgramState,
             };
-            var result = await FinishAsync(error).ConfigureAwait(false) with { ProgramState = programState };
-            return new PhaulException(error.ErrorId, error.Message, exception)
+            var result = await FinishAsync(error, programState).ConfigureAwait(false);
+            return new PhaulException(recorder.State == MigrationState.InDoubt ? PhaulErrorId.InDoubt : error.ErrorId, error.Message, exception)
             {
                 Host = error.Host ?? Environment.MachineName,
                 Step = error.Step ?? step,
@@ -274,7 +283,7 @@ public sealed class SourceMigration
             };
         }
 
-        private PhaulMigrationResult Result(PhaulException? error)
+        private PhaulMigrationResult Result(PhaulException? error, ProgramState? programState = null)
         {
             var iterations = recorder.Iterations;
             return new PhaulMigrationResult
@@ -283,7 +292,7 @@ public sealed class SourceMigration
                 Side = MigrationSide.Source,
                 Mode = _mode,
                 State = recorder.State,
-                ProgramState = recorder.State switch
+                ProgramState = programState ?? recorder.State switch
                 {
                     MigrationState.Completed => ProgramState.RunningOnDestination,
                     MigrationState.InDoubt => error?.ProgramState ?? ProgramState.Unknown,
