@@ -29,8 +29,7 @@ internal static class MigrateCommand
         var pid = Quantities.Pid("The root of the process tree", required: true);
         var mode = new Option<MigrationMode>("--mode")
         {
-            Description = "How memory moves: auto, stop-and-copy, pre-copy, post-copy or hybrid. With post-copy and hybrid a link lost after " +
-                "the commit loses the program",
+            Description = "How memory moves: auto, stop-and-copy or pre-copy (post-copy and hybrid are refused by this version)",
             HelpName = "MODE",
             CustomParser = ParseMode,
             DefaultValueFactory = _ => MigrationMode.Auto,

@@ -14,6 +14,10 @@ namespace Phaul;
 /// </summary>
 public sealed class PhaulClient
 {
+    // A dump takes as long as its memory takes to move. What guards it is whoever moves it: the link's own time-outs, and the
+    // limit on frozen time.
+    private static readonly TimeSpan DumpLimit = TimeSpan.FromDays(7);
+
     private readonly IPhaulLocal _local;
     private readonly IPhaulRemote _remote;
     private readonly PhaulConfig _config;
@@ -58,7 +62,8 @@ public sealed class PhaulClient
     internal async Task MigrateAsync(Func<PhaulIteration, Task> finished, CancellationToken cancellationToken)
     {
         var chain = new ImageChain(_config.WorkDirectory);
-        await using var criu = new CriuClient(new CriuClientOptions { CriuPath = _config.CriuPath, MemorySocket = _config.MemorySocket });
+        await using var criu = new CriuClient(
+            new CriuClientOptions { CriuPath = _config.CriuPath, MemorySocket = _config.MemorySocket, RequestTimeout = DumpLimit });
         var history = new List<IterationFigures>();
         var lastImages = "";
 

@@ -74,7 +74,7 @@ internal sealed class CommitDelivery
             return true;
         await _recorder.WarnAsync(
             $"The destination could not be told to discard its copy ({failure?.Message}). It holds it frozen and will not run it; " +
-            "resolve the migration when the destination can be reached again.").ConfigureAwait(false);
+            "it ends with the server there, and its images can be removed then.").ConfigureAwait(false);
         return false;
     }
 
@@ -133,8 +133,9 @@ internal sealed class CommitDelivery
             ProgramState = ProgramState.HeldOnDestination,
             CriuLog = (cause as PhaulException)?.CriuLog ?? [],
             RecommendedAction =
-                $"The source tree is gone and its images are on {_request.Destination}. Make that host reachable, then resolve migration " +
-                $"{_recorder.MigrationId} (Resolve-PhaulMigration or phaul resolve, on either host).",
+                $"The source tree is gone and its images are on {_request.Destination}. They are kept: do not remove them. Restore " +
+                $"migration {_recorder.MigrationId} from them there (criu restore in its last numbered directory); this version has no " +
+                "command for that yet.",
         };
     }
 }

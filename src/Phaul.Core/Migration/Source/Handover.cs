@@ -192,7 +192,7 @@ internal sealed class Handover : IPhaulLocal
             {
                 Step = MigrationState.Committing,
                 ProgramState = ProgramState.HeldOnDestination,
-                RecommendedAction = "See why these processes do not exit (/proc/PID/stack); when they are gone, resolve the migration.",
+                RecommendedAction = "See why these processes do not exit (/proc/PID/stack); the destination holds the program until its server ends, and keeps its images.",
             };
         }
 

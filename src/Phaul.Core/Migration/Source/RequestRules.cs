@@ -14,7 +14,9 @@ internal static class RequestRules
         Require(
             request.Convergence.MaxDowntime is not { } downtime || downtime > TimeSpan.Zero,
             $"MaxDowntime is {request.Convergence.MaxDowntime}; it must be positive.");
-        Require(request.MaxFrozen >= TimeSpan.FromSeconds(1), $"MaxFrozen is {request.MaxFrozen}; at least one second is needed.");
+        Require(
+            request.MaxFrozen >= TimeSpan.FromSeconds(1) && request.MaxFrozen <= TimeSpan.FromDays(1),
+            $"MaxFrozen is {request.MaxFrozen}; one second to one day are allowed.");
         Require(
             request.BandwidthLimit is null or >= 64 << 10, $"BandwidthLimit is {request.BandwidthLimit} bytes a second; at least 65536 are needed.");
         Require(request.ConnectTimeout > TimeSpan.Zero, "ConnectTimeout must be positive.");

@@ -14,7 +14,7 @@ internal static class SourceFailure
         Exception exception, MigrationState step, MigrationRequest request, Handover? handover, CancellationToken cancellationToken) => exception switch
     {
         PhaulException phaul => phaul,
-        CriuException criu => new PhaulException(FailureOnWire.ErrorIdOf(criu, step), criu.Message, criu)
+        CriuException criu => new PhaulException(FailureOnWire.ErrorIdOf(criu, MigrationSide.Source, step), criu.Message, criu)
         {
             CriuLog = criu.LogTail,
             Step = step,

@@ -21,7 +21,7 @@ internal static class FailureOnWire
                 failure.CriuLog.AddRange(phaul.CriuLog.Take(MaxLines).Select(Shorten));
                 break;
             case CriuException criu:
-                failure.ErrorId = ErrorIdOf(criu, step).ToString();
+                failure.ErrorId = ErrorIdOf(criu, MigrationSide.Destination, step).ToString();
                 failure.CriuLog.AddRange(criu.LogTail.Take(MaxLines).Select(Shorten));
                 break;
             default:
@@ -46,11 +46,12 @@ internal static class FailureOnWire
     }
 
     /// <summary>The identity of CRIU's failure depends on what it was asked for.</summary>
-    public static PhaulErrorId ErrorIdOf(CriuException exception, MigrationState step) => exception.Kind == CriuFailure.NotFound
+    public static PhaulErrorId ErrorIdOf(CriuException exception, MigrationSide side, MigrationState step) => exception.Kind == CriuFailure.NotFound
         ? PhaulErrorId.CriuNotFound
         : step switch
         {
             MigrationState.Restoring or MigrationState.Prepared => PhaulErrorId.RestoreFailed,
+            MigrationState.Committing or MigrationState.InDoubt when side == MigrationSide.Destination => PhaulErrorId.RestoreFailed,
             MigrationState.Receiving or MigrationState.Accepted => PhaulErrorId.PageTransferFailed,
             _ => PhaulErrorId.DumpFailed,
         };
