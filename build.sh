@@ -137,7 +137,7 @@ test_module() {
   [[ -d $root/tests/pester ]] || return 0
   find_pwsh || { left_out "tests of the module in pwsh: no pwsh on PATH"; return 0; }
   # shellcheck disable=SC2016  # PowerShell's variables
-  pwsh -NoProfile -NonInteractive -Command 'exit !(Get-Module -ListAvailable Pester | Where-Object Version -ge 5.0)' ||
+  pwsh -NoProfile -NonInteractive -Command 'exit !(Get-Module -ListAvailable Pester | Where-Object Version -ge "5.0")' ||
     { left_out "tests of the module in pwsh: no Pester 5"; return 0; }
   counted 'module' 's/^([0-9]+) passed, ([0-9]+) failed, ([0-9]+) skipped$/\1 \2 \3/p' \
     pwsh -NoProfile -NonInteractive -File "$root/build.ps1" Test -NoBuild
