@@ -51,13 +51,19 @@ public sealed class TreeWatch : IDisposable
                 // The start time is read after the pidfd was opened: if it is the member's, the member was alive when the
                 // pidfd was opened, and so the pidfd is the member's; if not, the pid was another's already.
                 var descriptor = TryOpen(member.Pid);
-                if (descriptor is not null && ProcStat.Read(proc, member.Pid)?.StartTime != member.StartTime)
+                var entry = new Entry(member, descriptor);
+                entries.Add(entry);
+                if (descriptor is null)
+                    continue;
+                var startTime = ProcStat.Read(proc, member.Pid)?.StartTime;
+                // What cannot be read is not dead: this is the proof on which the other copy runs.
+                if (startTime is null && !descriptor.HasExited)
+                    throw new NativeException($"open({proc.PathOf($"{member.Pid}/stat")})", Libc.Eio);
+                if (startTime != member.StartTime)
                 {
+                    entries[^1] = entry with { Descriptor = null };
                     descriptor.Dispose();
-                    descriptor = null;
                 }
-
-                entries.Add(new Entry(member, descriptor));
             }
 
             return new TreeWatch(tree, entries, proc);

@@ -11,6 +11,7 @@ internal static unsafe partial class Libc
     public const int Enoexec = 8;
     public const int Enoent = 2;
     public const int Esrch = 3;
+    public const int Eio = 5;
     public const int Ebadf = 9;
     public const int Echild = 10;
     public const int Eagain = 11;
