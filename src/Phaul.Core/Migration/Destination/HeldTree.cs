@@ -25,9 +25,6 @@ internal sealed class HeldTree : IAsyncDisposable
     /// <summary>The tree: who is held.</summary>
     public ProcessTree Tree { get; private set; } = null!;
 
-    /// <summary>Ends when CRIU lets go of the tree without having been told to: it died.</summary>
-    public Task CriuEnded => _restoring;
-
     /// <summary>Restores and comes back when the tree is held.</summary>
     /// <exception cref="CriuException">CRIU could not restore it; nothing is left of it.</exception>
     /// <exception cref="OperationCanceledException">Cancelled; nothing is left of it.</exception>

@@ -278,7 +278,7 @@ public sealed class SourceMigration
                 ProgramState = programState,
                 CriuLog = error.CriuLog,
                 RecommendedAction = error.RecommendedAction
-                    ?? (_heldCopyIsGone ? null : $"Resolve migration {migration.MigrationId} on the destination when it can be reached again."),
+                    ?? (_heldCopyIsGone ? null : "The destination may hold a frozen copy that will not run; it ends with the server there."),
                 Result = result,
             };
         }
