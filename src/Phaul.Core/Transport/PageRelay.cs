@@ -11,6 +11,10 @@ namespace Phaul.Transport;
 /// </summary>
 public sealed class PageRelay : IAsyncDisposable
 {
+    /// <summary>Bytes that should be able to wait between CRIU and the relay: enough that neither waits for the other's turn on a
+    /// busy machine, and that a frame is full when it leaves.</summary>
+    internal const int LocalBuffer = 4 << 20;
+
     private readonly Socket _local;
     private readonly PhaulChannel _channel;
     private readonly CancellationTokenSource _stop = new();

@@ -265,7 +265,7 @@ internal sealed class DestinationMigration : IAsyncDisposable
         _workDirectory.Create();
         await _recorder.WriteAsync(new ImagesPlace(_workDirectory.Path)).ConfigureAwait(false);
         await _recorder.EnterAsync(MigrationState.Receiving).ConfigureAwait(false);
-        (_criuSocket, var relayEnd) = SocketPair.CreateStream();
+        (_criuSocket, var relayEnd) = SocketPair.CreateStream(PageRelay.LocalBuffer);
         _relay = new PageRelay(relayEnd, _connection.OpenChannel(ChannelId.Pages));
         _relay.Start();
         _watches.Add(ReportFailureAsync(_relay.Completion));

@@ -165,7 +165,7 @@ public sealed class SourceMigration
         {
             workDirectory.Create();
             await recorder.WriteAsync(new ImagesPlace(workDirectory.Path)).ConfigureAwait(false);
-            var (criuEnd, relayEnd) = SocketPair.CreateStream();
+            var (criuEnd, relayEnd) = SocketPair.CreateStream(PageRelay.LocalBuffer);
             using var criuSocket = criuEnd;
             using var limit = Request.BandwidthLimit is { } bytesPerSecond ? new BandwidthLimit(bytesPerSecond) : null;
             await using var relay = _relay = new PageRelay(relayEnd, _connection!.OpenChannel(ChannelId.Pages)) { Limit = limit };

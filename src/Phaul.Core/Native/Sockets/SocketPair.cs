@@ -1,5 +1,6 @@
 // Two connected UNIX sockets.
 using System.Net.Sockets;
+using System.Runtime.InteropServices;
 using Microsoft.Win32.SafeHandles;
 
 namespace Phaul.Native;
@@ -7,8 +8,12 @@ namespace Phaul.Native;
 /// <summary>Makes pairs of connected UNIX sockets, closed on exec.</summary>
 internal static unsafe class SocketPair
 {
+    private const int SocketLevel = 1;
+    private const int SendBufferForce = 32;
+
     /// <summary>A pair of stream sockets, as CRIU takes them for memory pages.</summary>
-    /// <param name="bufferSize">Bytes of send and receive buffer of both ends, or the system's default. The kernel may grant less.</param>
+    /// <param name="bufferSize">Bytes that may be under way in each direction, or the system's default. More than the system
+    /// allows everybody takes CAP_NET_ADMIN; without it the kernel grants what it allows.</param>
     /// <exception cref="NativeException">The pair cannot be made.</exception>
     public static (Socket First, Socket Second) CreateStream(int? bufferSize = null)
     {
@@ -16,10 +21,23 @@ internal static unsafe class SocketPair
         var sockets = (First: Adopt(first), Second: Adopt(second));
         if (bufferSize is { } size)
         {
-            foreach (var socket in new[] { sockets.First, sockets.Second })
-                (socket.SendBufferSize, socket.ReceiveBufferSize) = (size, size);
+            SetSendBuffer(sockets.First, size);
+            SetSendBuffer(sockets.Second, size);
         }
         return sockets;
+    }
+
+    // Only the sender's buffer counts on a UNIX socket
+    private static void SetSendBuffer(Socket socket, int size)
+    {
+        try
+        {
+            socket.SetRawSocketOption(SocketLevel, SendBufferForce, MemoryMarshal.AsBytes(new ReadOnlySpan<int>(in size)));
+        }
+        catch (SocketException)
+        {
+            socket.SendBufferSize = size;
+        }
     }
 
     /// <summary>A pair of sequenced packet sockets, as CRIU takes them for its RPC; the second end is for a child to inherit.</summary>
