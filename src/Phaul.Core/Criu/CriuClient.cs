@@ -82,8 +82,13 @@ public sealed class CriuClient : IAsyncDisposable
 
     /// <summary>Checks that the kernel can do what CRIU needs.</summary>
     /// <exception cref="CriuException">It cannot.</exception>
-    public Task CheckAsync(CriuOpts? options = null, CancellationToken cancellationToken = default) =>
-        RunAsync(new CriuRequest { Type = CriuRequestKind.Check, Opts = options }, null, Itself, cancellationToken);
+    public async Task CheckAsync(CriuOpts? options = null, CancellationToken cancellationToken = default)
+    {
+        // CRIU 4.1 checks nothing, and says that it failed, unless it is given a directory; with its log elsewhere it writes none there.
+        using var anywhere = DirectoryDescriptor.Open("/");
+        options ??= new CriuOpts { ImagesDirFd = (int)anywhere.DangerousGetHandle(), LogToStderr = true };
+        await RunAsync(new CriuRequest { Type = CriuRequestKind.Check, Opts = options }, null, Itself, cancellationToken).ConfigureAwait(false);
+    }
 
     /// <summary>Writes an image that describes this host's processor.</summary>
     /// <exception cref="CriuException">It failed.</exception>
