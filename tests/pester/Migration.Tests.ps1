@@ -189,6 +189,24 @@ finally { [IO.File]::WriteAllText('/shared/after-stop', "`$(`$Error[0].FullyQual
         Assert-Continuity $counter
     }
 
+    It 'shows CRIU''s own lines with -Debug, and only then' {
+        $programs += $counter = Start-Program $lab a counter, 4, 1
+        $said = Invoke-OnHost $lab a "Invoke-PhaulMigration $($counter.Id) 10.77.0.2 -Force -Debug *>&1 | Where-Object { `$_ -is [Management.Automation.DebugRecord] } | ForEach-Object Message"
+        $said -match 'Dumping finished successfully' | Should -HaveCount 1
+        @($said -notlike 'criu on a: *') -notlike 'warning: *' | Should -BeNullOrEmpty
+        # In the order in which CRIU said them: its clock does not go back
+        $times = @($said | ForEach-Object { if ($_ -match '\((\d+\.\d{6})\)') { [double]$Matches[1] } })
+        $times.Count | Should -BeGreaterThan 100
+        ($times | Sort-Object) -join ' ' | Should -Be ($times -join ' ')
+        Assert-Continuity $counter
+        Stop-Program $lab $counter
+
+        $programs += $counter = Start-Program $lab a counter, 4, 1
+        $said = Get-FromHost $lab a "`$job = Invoke-PhaulMigration $($counter.Id) 10.77.0.2 -Force -AsJob; Wait-Job `$job | Out-Null; `$result = @{ State = `$job.State; Lines = `$job.ChildJobs[0].Debug.Count }"
+        $said.State | Should -Be 'Completed'
+        $said.Lines | Should -Be 0
+    }
+
     It 'checks without touching anything, beside another module''s Google.Protobuf' {
         $programs += $counter = Start-Program $lab a counter, 4, 1
         $checks = Get-FromHost $lab a @"
@@ -248,6 +266,20 @@ Invoke-PhaulMigration $($Arguments.Replace('$ID', $counter.Id)) -Force -ErrorVar
 }
 
 Describe 'Servers' -Skip:([bool]$obstacle) {
+    It 'shows CRIU''s own lines with -Debug in the foreground' {
+        $server = Start-LabServer $lab -Options '-Debug 5>&1'
+        $counter = Start-Program $lab a counter, 4, 1
+        try {
+            Invoke-OnHost $lab a "Invoke-PhaulMigration $($counter.Id) 10.77.0.2 -Force -WarningAction Ignore" | Out-Null
+            Wait-Until { Select-String -Quiet 'criu on b: .*Restore finished successfully' $server.Output }
+            Select-String -Quiet 'criu on b: .*page server' $server.Output | Should -BeTrue
+        }
+        finally {
+            Stop-OnHost $server
+            Stop-Program $lab $counter
+        }
+    }
+
     It 'serves in the background, is found, receives, and is stopped' {
         $serving = Start-OnHost $lab b @'
 $server = Start-PhaulServer -Address 10.77.0.2

@@ -11,6 +11,12 @@ internal static class CommandRun
     /// <summary>--json.</summary>
     public static Option<bool> Json() => new("--json") { Description = "One JSON object a line instead of text (docs/cli.md)" };
 
+    /// <summary>--verbose.</summary>
+    public static Option<bool> Verbose() => new("--verbose", "-v") { Description = "Tell the story" };
+
+    /// <summary>--criu-log.</summary>
+    public static Option<bool> CriuLog() => new("--criu-log") { Description = "Show every line of CRIU's logs on this host" };
+
     /// <summary>Runs <paramref name="body"/>, which reports through the pump that it is given.</summary>
     public static async Task<int> WithDisplayAsync(Streams streams, bool json, IEventDisplay textDisplay, Func<EventPump, Task<ExitCode>> body)
     {

@@ -51,7 +51,8 @@ internal static class MigrateCommand
         var tree = new TreeArguments();
         var host = new HostArguments();
         var json = CommandRun.Json();
-        var verbose = new Option<bool>("--verbose", "-v") { Description = "Tell the story, with CRIU's log of what failed" };
+        var verbose = CommandRun.Verbose();
+        var criuLog = CommandRun.CriuLog();
 
         var command = new Command(
             "migrate", "Moves a process tree from this host to another, where `phaul serve` runs. Ctrl+C or SIGTERM before the commit rolls back.") { pid };
@@ -61,7 +62,7 @@ internal static class MigrateCommand
         foreach (var option in (Option[])[bandwidth, limitFrozen, maxDowntime, maxIterations, minPages, maxGrowth, maxFrozen, connectTimeout, peerTimeout])
             command.Add(option);
         host.AddTo(command);
-        foreach (var option in (Option[])[keepImages, durable, json, verbose])
+        foreach (var option in (Option[])[keepImages, durable, json, verbose, criuLog])
             command.Add(option);
 
         command.SetAction(async (arguments, _) =>
@@ -90,6 +91,7 @@ internal static class MigrateCommand
                     BandwidthLimit = arguments.GetValue(bandwidth),
                     LimitFrozenPart = arguments.GetValue(limitFrozen),
                     Durable = arguments.GetValue(durable),
+                    FollowCriuLog = arguments.GetValue(criuLog),
                 };
                 request = request with
                 {

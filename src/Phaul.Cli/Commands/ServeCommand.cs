@@ -39,7 +39,8 @@ internal static class ServeCommand
         var peers = new PeerArguments();
         var host = new HostArguments();
         var json = CommandRun.Json();
-        var verbose = new Option<bool>("--verbose", "-v") { Description = "Tell the story, with CRIU's log of what failed" };
+        var verbose = CommandRun.Verbose();
+        var criuLog = CommandRun.CriuLog();
 
         var command = new Command(
             "serve", "Accepts migrations to this host until SIGINT or SIGTERM: then what is not committed is rolled back, what is is finished; " +
@@ -49,7 +50,7 @@ internal static class ServeCommand
         };
         peers.AddTo(command);
         host.AddTo(command);
-        foreach (var option in (Option[])[maxMigrations, minFree, peerTimeout, json, verbose])
+        foreach (var option in (Option[])[maxMigrations, minFree, peerTimeout, json, verbose, criuLog])
             command.Add(option);
 
         command.SetAction(async (arguments, _) =>
@@ -72,6 +73,7 @@ internal static class ServeCommand
                     MaxMigrations = arguments.GetValue(maxMigrations),
                     MinFreeBytes = arguments.GetValue(minFree) ?? defaults.MinFreeBytes,
                     PeerTimeout = arguments.GetValue(peerTimeout) ?? defaults.PeerTimeout,
+                    FollowCriuLog = arguments.GetValue(criuLog),
                 });
             });
         });

@@ -12,8 +12,10 @@ internal sealed class EventPump : IProgress<MigrationEvent>, IAsyncDisposable
     private static readonly TimeSpan LongestFlush = TimeSpan.FromSeconds(10);
 
     // Bounded: at the engine's few events a second this is reached by a reader that has gone to sleep
+    private const int Capacity = 10_000;
+
     private readonly Channel<Action> _shown = Channel.CreateBounded<Action>(
-        new BoundedChannelOptions(10_000) { SingleReader = true, FullMode = BoundedChannelFullMode.Wait });
+        new BoundedChannelOptions(Capacity) { SingleReader = true, FullMode = BoundedChannelFullMode.Wait });
 
     private readonly IEventDisplay _display;
     private readonly Task _pumping;
@@ -27,7 +29,12 @@ internal sealed class EventPump : IProgress<MigrationEvent>, IAsyncDisposable
 
     /// <inheritdoc/>
     /// <remarks>Never waits: what finds the channel full is left out.</remarks>
-    public void Report(MigrationEvent value) => _shown.Writer.TryWrite(() => _display.Show(value));
+    public void Report(MigrationEvent value)
+    {
+        // Lines of CRIU's come by the thousand: they leave room for what matters more
+        if (value is not CriuLogEvent || _shown.Reader.Count < Capacity / 2)
+            _shown.Writer.TryWrite(() => _display.Show(value));
+    }
 
     /// <summary>Shows a line in its own right, after all events so far, and waits no more than they do.</summary>
     public void Report(JsonLine line, string? text) => _shown.Writer.TryWrite(() => _display.Show(line, text));

@@ -4,7 +4,7 @@ namespace Phaul.Cli.Output;
 
 /// <summary>Shows events as text.</summary>
 /// <param name="streams">Where to.</param>
-/// <param name="verbose">The story and CRIU's log, too.</param>
+/// <param name="verbose">The story, too.</param>
 /// <param name="prefix">What every line begins with (the time and the migration, where several run side by side); null for nothing.</param>
 internal sealed class TextDisplay(Streams streams, bool verbose, Func<MigrationEvent, string>? prefix = null) : IEventDisplay
 {
@@ -41,7 +41,7 @@ internal sealed class TextDisplay(Streams streams, bool verbose, Func<MigrationE
             case StoryEvent e when verbose:
                 WriteLine($"{start}  {e.Message}");
                 break;
-            case CriuLogEvent e when verbose:
+            case CriuLogEvent e:
                 WriteLine($"{start}  criu on {e.Host}: {e.Line}");
                 break;
         }

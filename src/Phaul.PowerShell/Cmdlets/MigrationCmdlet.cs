@@ -185,6 +185,7 @@ public abstract class MigrationCmdlet : TrustCmdlet
                 MaxFrozen = MaxFrozen,
                 PeerTimeout = PeerTimeout,
                 Durable = Durable,
+                FollowCriuLog = IsDebugging,
             });
         }
     }

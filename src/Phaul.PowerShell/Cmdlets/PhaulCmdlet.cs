@@ -22,6 +22,37 @@ public abstract class PhaulCmdlet : PSCmdlet, IDisposable
     /// <summary>The streams for work that runs beside the pipeline's thread.</summary>
     private protected IRecordStreams Streams => _mailbox;
 
+    /// <summary>Whether -Debug or $DebugPreference asks for what is worth nothing unless somebody looks for a fault.</summary>
+    private protected bool IsDebugging => MyInvocation.BoundParameters.TryGetValue("Debug", out object? given)
+        ? LanguagePrimitives.IsTrue(given)
+        : LanguagePrimitives.TryConvertTo(GetVariableValue("DebugPreference"), out ActionPreference preference)
+            && preference is not (ActionPreference.SilentlyContinue or ActionPreference.Ignore);
+
+    // PowerShell makes -Debug ask at each warning and verbose line whether to go on. A migration does not wait for the answer, and
+    // where nobody can be asked, asking would roll it back. So with -Debug alone the one is a debug line, and the other is left out.
+
+    /// <summary>Writes a warning.</summary>
+    internal void Warn(string text)
+    {
+        if (WouldAsk("WarningAction"))
+        {
+            WriteDebug($"warning: {text}");
+        }
+        else
+        {
+            WriteWarning(text);
+        }
+    }
+
+    /// <summary>Writes a sentence of the story.</summary>
+    internal void Tell(string text)
+    {
+        if (!WouldAsk("Verbose"))
+        {
+            WriteVerbose(text);
+        }
+    }
+
     /// <inheritdoc/>
     public void Dispose()
     {
@@ -34,7 +65,7 @@ public abstract class PhaulCmdlet : PSCmdlet, IDisposable
     {
         foreach (string unusable in PreferenceFile.Read().ApplyTo(this, MyInvocation))
         {
-            WriteWarning(unusable);
+            Warn(unusable);
         }
     }
 
@@ -101,6 +132,10 @@ public abstract class PhaulCmdlet : PSCmdlet, IDisposable
             throw;
         }
     }
+
+    private bool WouldAsk(string unlessGiven) =>
+        MyInvocation.BoundParameters.TryGetValue("Debug", out object? debug) && LanguagePrimitives.IsTrue(debug)
+        && !MyInvocation.BoundParameters.ContainsKey(unlessGiven);
 
     // PowerShell's streams are closed once the pipeline is stopped. What became of the program is said all the same: on the
     // host, and for errors in $Error, where it is looked for.

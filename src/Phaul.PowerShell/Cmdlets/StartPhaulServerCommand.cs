@@ -83,7 +83,7 @@ public sealed class StartPhaulServerCommand : TrustCmdlet
         PhaulServerInfo info = SessionServers.Add(server, Runspace.DefaultRunspace.InstanceId);
         foreach (string migration in info.UnresolvedMigrations)
         {
-            WriteWarning($"Migration {migration} was left unresolved by a crash; look at it with Get-PhaulMigration.");
+            Warn($"Migration {migration} was left unresolved by a crash; look at it with Get-PhaulMigration.");
         }
 
         try
@@ -119,6 +119,7 @@ public sealed class StartPhaulServerCommand : TrustCmdlet
             MinFreeBytes = MinFreeBytes,
             PeerTimeout = PeerTimeout,
             FailedImagesRetention = FailedImagesRetention,
+            FollowCriuLog = Wait && IsDebugging,
         };
     }
 

@@ -37,9 +37,13 @@ internal sealed class MigrationRun(MigrationRequest request, IRecordStreams stre
         }
         catch (Exception failure)
         {
-            foreach (string line in (failure as PhaulException)?.CriuLog ?? [])
+            // What CRIU said here has been shown line by line; what it said there comes with the failure
+            if (failure is PhaulException { Host: { } host } known && host != Environment.MachineName)
             {
-                streams.WriteDebug($"criu: {line}");
+                foreach (string line in known.CriuLog)
+                {
+                    streams.WriteDebug($"criu on {host}: {line}");
+                }
             }
 
             ErrorRecord record = FailureRecord.From(failure, Target);

@@ -11,7 +11,7 @@ internal static class RareOptions
 {
     private static readonly string[] NotOptions = [
         nameof(MigrationRequest.Pid), nameof(MigrationRequest.Destination),
-        nameof(MigrationRequest.Options), nameof(MigrationRequest.Convergence)];
+        nameof(MigrationRequest.Options), nameof(MigrationRequest.Convergence), nameof(MigrationRequest.FollowCriuLog)];
 
     /// <summary>The names that can be given, each with its type.</summary>
     public static IEnumerable<PropertyInfo> Available =>

@@ -1,6 +1,7 @@
 // Brings what asynchronous work says to the pipeline's thread, the only one that may write to PowerShell's streams.
 
 using System.Management.Automation;
+using Phaul.PowerShell.Cmdlets;
 
 namespace Phaul.PowerShell.Streams;
 
@@ -16,7 +17,7 @@ internal sealed class PipelineMailbox : IRecordStreams
     private readonly SemaphoreSlim _filled = new(0);
     private readonly Dictionary<int, ProgressRecord> _progress = [];
     private readonly List<object> _unwritten = [];
-    private Queue<(Action<Cmdlet> Write, object? Keep)> _records = new();
+    private Queue<(Action<PhaulCmdlet> Write, object? Keep)> _records = new();
     private int _lines;
     private int _droppedLines;
 
@@ -27,10 +28,10 @@ internal sealed class PipelineMailbox : IRecordStreams
     public void WriteError(ErrorRecord record) => Put(cmdlet => cmdlet.WriteError(record), record);
 
     /// <inheritdoc/>
-    public void WriteWarning(string text) => Put(cmdlet => cmdlet.WriteWarning(text));
+    public void WriteWarning(string text) => Put(cmdlet => cmdlet.Warn(text));
 
     /// <inheritdoc/>
-    public void WriteVerbose(string text) => PutLine(cmdlet => cmdlet.WriteVerbose(text));
+    public void WriteVerbose(string text) => PutLine(cmdlet => cmdlet.Tell(text));
 
     /// <inheritdoc/>
     public void WriteDebug(string text) => PutLine(cmdlet => cmdlet.WriteDebug(text));
@@ -56,7 +57,7 @@ internal sealed class PipelineMailbox : IRecordStreams
     /// <param name="stop">Cancels the work; also cancelled by the cmdlet when PowerShell stops it.</param>
     /// <param name="grace">How long the work may take from the cancellation on before it is abandoned.</param>
     /// <returns>Null, or what the pipeline threw; to be thrown again.</returns>
-    public Exception? WriteUntilCompleted(Cmdlet cmdlet, Task work, CancellationTokenSource stop, TimeSpan grace)
+    public Exception? WriteUntilCompleted(PhaulCmdlet cmdlet, Task work, CancellationTokenSource stop, TimeSpan grace)
     {
         Exception? refusal = null;
         long? deadline = null;
@@ -100,7 +101,7 @@ internal sealed class PipelineMailbox : IRecordStreams
         }
     }
 
-    private void Put(Action<Cmdlet> write, object? keep = null)
+    private void Put(Action<PhaulCmdlet> write, object? keep = null)
     {
         lock (_lock)
         {
@@ -110,7 +111,7 @@ internal sealed class PipelineMailbox : IRecordStreams
         _filled.Release();
     }
 
-    private void PutLine(Action<Cmdlet> line)
+    private void PutLine(Action<PhaulCmdlet> line)
     {
         lock (_lock)
         {
@@ -127,9 +128,9 @@ internal sealed class PipelineMailbox : IRecordStreams
         _filled.Release();
     }
 
-    private Exception? TryWrite(Cmdlet cmdlet)
+    private Exception? TryWrite(PhaulCmdlet cmdlet)
     {
-        Queue<(Action<Cmdlet> Write, object? Keep)> records;
+        Queue<(Action<PhaulCmdlet> Write, object? Keep)> records;
         ProgressRecord[] progress;
         int dropped;
         lock (_lock)
@@ -142,7 +143,7 @@ internal sealed class PipelineMailbox : IRecordStreams
 
         try
         {
-            while (records.TryPeek(out (Action<Cmdlet> Write, object? Keep) record))
+            while (records.TryPeek(out (Action<PhaulCmdlet> Write, object? Keep) record))
             {
                 record.Write(cmdlet);
                 records.Dequeue();
@@ -150,7 +151,7 @@ internal sealed class PipelineMailbox : IRecordStreams
 
             if (dropped > 0)
             {
-                cmdlet.WriteWarning($"{dropped} lines were left out: the pipeline did not take them fast enough.");
+                cmdlet.Warn($"{dropped} lines were left out: the pipeline did not take them fast enough.");
             }
 
             foreach (ProgressRecord record in progress)

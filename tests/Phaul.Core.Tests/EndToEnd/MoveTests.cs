@@ -1,5 +1,6 @@
 // Programs of all kinds move between two hosts, and prove that they are the same ones there.
 
+using System.Text.Json;
 using Phaul.Tests.Lab;
 
 namespace Phaul.Tests.EndToEnd;
@@ -107,6 +108,22 @@ public sealed class MoveTests(LabFixture lab) : EndToEndTest(lab)
             Assert.Equal(keep, migration.Last("result").TryGetProperty("imagesDirectory", out _));
             await Lab.B.RunAsync("kill", "-KILL", $"{program.Pid}");
         }
+    }
+
+    [SkippableFact]
+    public async Task CriusLogsOfBothHostsCanBeFollowed()
+    {
+        RequireLab();
+        var program = await StartOnAAsync("counter", "4", "20");
+        var server = await ServeAsync(null, "--criu-log");
+        var migration = Migrate(program, null, "--criu-log");
+        await AssertSucceedsAsync(migration);
+        await server.WaitForAsync("the end of the restore", line => LinesOf(line).Contains("Restore finished", StringComparison.Ordinal));
+        await migration.WaitForAsync("the end of the dump", line => LinesOf(line).Contains("Dumping finished", StringComparison.Ordinal));
+        Assert.Contains(server.Events, line => LinesOf(line).Contains("page server", StringComparison.OrdinalIgnoreCase));
+
+        static string LinesOf(JsonElement e) =>
+            e.GetProperty("event").GetString() == "criuLog" ? e.GetProperty("line").GetString()! : "";
     }
 
     [SkippableFact]

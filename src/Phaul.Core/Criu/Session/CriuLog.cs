@@ -12,6 +12,7 @@ internal static class CriuLog
     private const int LongestRead = 64 * 1024;
     private const int LinesLookedAt = 200;
     private const int LinesKept = 20;
+    private const int LongestLine = 1000;
     private const string ErrorMark = "Error (";
 
     // Logged by every CRIU without CAP_SYS_RESOURCE, which goes on all the same: as the first error it would pass for the cause.
@@ -46,7 +47,14 @@ internal static class CriuLog
             .Where(line => !line.Contains(HarmlessError, StringComparison.Ordinal))
             .TakeLast(LinesLookedAt).ToLookup(line => line.Contains(ErrorMark, StringComparison.Ordinal));
         var errors = lines[true].TakeLast(LinesKept).ToList();
-        return [.. errors, .. lines[false].TakeLast(LinesKept - errors.Count)];
+        return [.. errors.Select(Shown), .. lines[false].TakeLast(LinesKept - errors.Count).Select(Shown)];
+    }
+
+    /// <summary>A line as it may be shown: names of programs and files are in it, which may hold whatever their owner likes.</summary>
+    public static string Shown(string line)
+    {
+        var text = line.Length > LongestLine ? string.Concat(line.AsSpan(0, LongestLine), "…") : line;
+        return string.Concat(text.Select(character => char.IsControl(character) && character != '\t' ? ' ' : character));
     }
 
     private static string? DirectoryOf(CriuOpts options) =>

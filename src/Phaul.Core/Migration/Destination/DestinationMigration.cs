@@ -27,6 +27,7 @@ internal sealed class DestinationMigration : IAsyncDisposable
     private readonly CancellationTokenSource _calledOff = new();
     private PhaulServer? _phaul;
     private PageRelay? _relay;
+    private CriuLogFollower? _criuLog;
     private System.Net.Sockets.Socket? _criuSocket;
     private readonly List<Task> _watches = [];
     private HeldTree? _held;
@@ -183,6 +184,7 @@ internal sealed class DestinationMigration : IAsyncDisposable
         _held = null;
         await ClosePagesAsync().ConfigureAwait(false);
         await Task.WhenAll(_watches).ConfigureAwait(false);
+        await EndCriuLogAsync().ConfigureAwait(false);
         await _recorder.DisposeAsync().ConfigureAwait(false);
         _deciding.Dispose();
         _calledOff.Dispose();
@@ -265,6 +267,7 @@ internal sealed class DestinationMigration : IAsyncDisposable
         _workDirectory.Create();
         await _recorder.WriteAsync(new ImagesPlace(_workDirectory.Path)).ConfigureAwait(false);
         await _recorder.EnterAsync(MigrationState.Receiving).ConfigureAwait(false);
+        _criuLog = CriuLogFollower.For(_recorder, _workDirectory.Path, _server.FollowCriuLog);
         (_criuSocket, var relayEnd) = SocketPair.CreateStream(PageRelay.LocalBuffer);
         _relay = new PageRelay(relayEnd, _connection.OpenChannel(ChannelId.Pages));
         _relay.Start();
@@ -443,6 +446,7 @@ internal sealed class DestinationMigration : IAsyncDisposable
         if (_finished)
             return;
         _finished = true;
+        await EndCriuLogAsync().ConfigureAwait(false);
         // What was refused has no images; what failed keeps them for a post-mortem.
         if (State == MigrationState.Running && !_begin.KeepImages && _workDirectory.TryRemove() is { } obstacle)
             await _recorder.WarnAsync($"The images in {_workDirectory.Path} could not be removed: {obstacle}").ConfigureAwait(false);
@@ -494,6 +498,8 @@ internal sealed class DestinationMigration : IAsyncDisposable
         if (_phaul is not null && _held is null)
             await _phaul.DisposeAsync().ConfigureAwait(false);
     }
+
+    private ValueTask EndCriuLogAsync() => _criuLog?.DisposeAsync() ?? ValueTask.CompletedTask;
 
     private PhaulServer RequirePages() =>
         _phaul ?? throw new PhaulException(PhaulErrorId.ProtocolError, "The source asked for images before an iteration");

@@ -126,6 +126,7 @@ internal static class DestinationRecovery
         var restore = prepared.RestoreOptions is { ValueKind: JsonValueKind.String } json
             ? ProcessOptionsOnWire.FromMessage(RestoreOptions.Parser.ParseJson(json.GetString()!))
             : new ProcessOptions();
+        await using var criuLog = CriuLogFollower.For(recorder, Path.GetDirectoryName(prepared.ImagesDirectory)!, options.FollowCriuLog);
         await using var criu = new CriuClient(new CriuClientOptions { CriuPath = options.CriuPath });
         await using var held = await HeldTree.RestoreAsync(criu, prepared.ImagesDirectory, restore, cancellationToken).ConfigureAwait(false);
         await recorder.WriteAsync(

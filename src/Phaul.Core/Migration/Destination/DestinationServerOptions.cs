@@ -46,6 +46,9 @@ public sealed record DestinationServerOptions
 
     /// <summary>Images of failed migrations older than this are removed at the start of the server. Default 7 days.</summary>
     public TimeSpan FailedImagesRetention { get; init; } = TimeSpan.FromDays(7);
+
+    /// <summary>Raise a <see cref="CriuLogEvent"/> for each line that CRIU logs on this host.</summary>
+    public bool FollowCriuLog { get; init; }
 }
 
 /// <summary>The life of a server.</summary>

@@ -38,5 +38,9 @@ public sealed record WarningEvent(string MigrationId, DateTimeOffset Time, strin
 /// <summary>One sentence of the story, for <c>-Verbose</c>.</summary>
 public sealed record StoryEvent(string MigrationId, DateTimeOffset Time, string Message) : MigrationEvent(MigrationId, Time);
 
-/// <summary>A line of CRIU's own log, for <c>-Debug</c>; only of requests that failed, or all of them at the end of each request.</summary>
+/// <summary>
+/// A line of a log of CRIU on this host, for <c>-Debug</c>. Only where <see cref="MigrationRequest.FollowCriuLog"/> or
+/// <see cref="DestinationServerOptions.FollowCriuLog"/> asks for them; they come up to half a second late, and are bounded in
+/// length and number.
+/// </summary>
 public sealed record CriuLogEvent(string MigrationId, DateTimeOffset Time, string Host, string Line) : MigrationEvent(MigrationId, Time);

@@ -51,6 +51,9 @@ public sealed record MigrationRequest
 
     /// <summary>fsync images and journal before Prepared, so that a power loss after the commit loses nothing.</summary>
     public bool Durable { get; init; }
+
+    /// <summary>Raise a <see cref="CriuLogEvent"/> for each line that CRIU logs on this host.</summary>
+    public bool FollowCriuLog { get; init; }
 }
 
 /// <summary>How to reach a destination, and how both sides know each other.</summary>

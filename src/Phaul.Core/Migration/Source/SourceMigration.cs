@@ -170,6 +170,7 @@ public sealed class SourceMigration
             using var limit = Request.BandwidthLimit is { } bytesPerSecond ? new BandwidthLimit(bytesPerSecond) : null;
             await using var relay = _relay = new PageRelay(relayEnd, _connection!.OpenChannel(ChannelId.Pages)) { Limit = limit };
             relay.Start();
+            await using var criuLog = CriuLogFollower.For(recorder, workDirectory.Path, Request.FollowCriuLog);
             await using var ticker = new ProgressTicker(recorder, () => relay.BytesToPeer, memoryBytes);
 
             var config = new PhaulConfig
