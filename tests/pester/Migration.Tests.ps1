@@ -333,7 +333,7 @@ try { $socket.Connect([System.Net.Sockets.UnixDomainSocketEndPoint]::new('/run/p
     }
 
     It 'is refused where it would trust nobody' {
-        $output = Invoke-OnHost $lab b 'try { Start-PhaulServer -Address 10.77.0.2 -TrustedCertificate @("/dev/null") } catch { "refused " + $_.FullyQualifiedErrorId + " " + @(Get-PhaulServer).Count }'
+        $output = Invoke-OnHost $lab b 'Set-Content /etc/phaul/nobody "# nobody"; try { Start-PhaulServer -Address 10.77.0.2 -TrustedCertificate /etc/phaul/nobody } catch { "refused " + $_.FullyQualifiedErrorId + " " + @(Get-PhaulServer).Count }'
         $output | Should -BeLike 'refused InvalidRequest,*StartPhaulServerCommand 0'
     }
 }

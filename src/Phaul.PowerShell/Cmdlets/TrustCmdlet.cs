@@ -64,7 +64,7 @@ public abstract class TrustCmdlet : PhaulCmdlet
         {
             // Once, however many processes come down the pipeline
             return _trust ??= (
-                CertificateSource.Own(Certificate, FullPath!), CertificateSource.Fingerprints(TrustedCertificate, FullPath!));
+                CertificateSource.Own(Certificate, path => FullPath(path)!), CertificateSource.Fingerprints(TrustedCertificate, path => FullPath(path)!));
         }
         catch (CertificateSourceException wrong)
         {

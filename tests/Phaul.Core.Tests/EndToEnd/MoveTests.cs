@@ -89,6 +89,27 @@ public sealed class MoveTests(LabFixture lab) : EndToEndTest(lab)
     }
 
     [SkippableFact]
+    public async Task WhoIsTrustedCanLieInAFileOnTheHost()
+    {
+        RequireLab();
+        var program = await StartOnAAsync("counter", "4", "20");
+        try
+        {
+            foreach (var (host, other) in ((LabHost, LabHost)[])[(Lab.A, Lab.B), (Lab.B, Lab.A)])
+                await host.RunAsync("sh", "-c", $"mkdir /etc/phaul/trusted && echo '{other.Fingerprint} # the other' > /etc/phaul/trusted/other");
+            var server = await ListenAsync(Lab.B);
+            var migration = MigrateTo(Lab.A, program, Lab.B.Address);
+            await AssertSucceedsAsync(migration);
+            await program.AssertRunsOnlyOnAsync(Lab.B, Story(migration, server));
+        }
+        finally
+        {
+            await Lab.A.RunAsync("rm", "-r", "/etc/phaul/trusted");
+            await Lab.B.RunAsync("rm", "-r", "/etc/phaul/trusted");
+        }
+    }
+
+    [SkippableFact]
     public async Task ImagesAreKeptIfAskedForAndRemovedIfNot()
     {
         RequireLab();

@@ -112,12 +112,17 @@ public static class HostCertificate
     }
 
     /// <summary>Reads a certificate with its private key.</summary>
-    /// <param name="certificatePath">A PEM certificate, a PEM file with both, or a PKCS#12 file (.pfx, .p12) without password.</param>
+    /// <param name="certificatePath">
+    /// A PEM certificate, a PEM file with both, a PKCS#12 file (.pfx, .p12) without password, or a directory with
+    /// <see cref="CertificateFileName"/>. Null: <see cref="DefaultDirectory"/>.
+    /// </param>
     /// <param name="keyPath">The PEM private key. Null: in the certificate's file, or beside it with the extension <c>.key</c>.</param>
     /// <exception cref="PhaulException">InvalidRequest: a file is missing, is no such thing, or others may read the key.</exception>
-    public static X509Certificate2 Load(string certificatePath, string? keyPath = null)
+    public static X509Certificate2 Load(string? certificatePath, string? keyPath = null)
     {
-        ArgumentException.ThrowIfNullOrEmpty(certificatePath);
+        certificatePath ??= DefaultDirectory;
+        if (Directory.Exists(certificatePath))
+            certificatePath = Path.Combine(certificatePath, CertificateFileName);
         try
         {
             bool pkcs12 = Path.GetExtension(certificatePath).ToLowerInvariant() is ".pfx" or ".p12";
@@ -147,7 +152,7 @@ public static class HostCertificate
         {
             throw Invalid(
                 $"The certificate {certificatePath} could not be read: {exception.Message}",
-                "phaul new-certificate makes one.", exception);
+                "New-PhaulCertificate and phaul new-certificate make one.", exception);
         }
     }
 

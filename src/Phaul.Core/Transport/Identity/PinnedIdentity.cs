@@ -16,9 +16,10 @@ internal sealed class PinnedIdentity
             throw new PhaulException(PhaulErrorId.InvalidRequest, "This host's certificate has no private key.");
         if (trustedFingerprints.Count == 0)
         {
-            throw new PhaulException(PhaulErrorId.InvalidRequest, "No peer is trusted: not one certificate fingerprint was given.")
+            throw new PhaulException(PhaulErrorId.InvalidRequest, "No other host is trusted: there is not one certificate fingerprint.")
             {
-                RecommendedAction = "Give the SHA-256 fingerprint that phaul new-certificate printed on the other host.",
+                RecommendedAction = "Put the fingerprint that New-PhaulCertificate or phaul new-certificate showed on the other host into a file in "
+                    + $"{TrustedPeers.DefaultPath}, or give it with -TrustedCertificate / --trust.",
             };
         }
 
