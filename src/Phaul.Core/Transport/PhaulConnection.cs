@@ -96,6 +96,9 @@ public sealed class PhaulConnection : IAsyncDisposable
 
     internal bool HasEnded => Fault is not null;
 
+    /// <summary>Whether records of Phaul's own carry what TLS agreed on.</summary>
+    internal bool IsSealed => _stream is SealedStream;
+
     /// <summary>
     /// Opens a connection over a duplex stream that somebody else has authenticated (the standard streams of ssh, for instance).
     /// </summary>
@@ -132,6 +135,13 @@ public sealed class PhaulConnection : IAsyncDisposable
             HelloExchange.Outcome outcome = role == ConnectionRole.Initiator
                 ? await HelloExchange.InitiateAsync(stream, link, options, cancellationToken).ConfigureAwait(false)
                 : await HelloExchange.AnswerAsync(stream, link, options, cancellationToken).ConfigureAwait(false);
+            if (outcome.Secret is { } secret)
+            {
+                SealedStream records = await SealedStream.OpenAsync(carrier, role, secret, cancellationToken).ConfigureAwait(false);
+                await stream.DisposeAsync().ConfigureAwait(false);
+                stream = records;
+            }
+
             var connection = new PhaulConnection(carrier, stream, options, outcome);
             connection._reader = Task.Run(connection.ReadAsync, CancellationToken.None);
             connection._housekeeper = Task.Run(connection.KeepHouseAsync, CancellationToken.None);

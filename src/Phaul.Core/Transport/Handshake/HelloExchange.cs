@@ -2,6 +2,7 @@
 
 using System.Globalization;
 using System.Security.Authentication;
+using System.Security.Cryptography;
 using System.Text;
 using Google.Protobuf;
 using Phaul.Transport.Wire;
@@ -19,16 +20,21 @@ internal static class HelloExchange
     private const int MaxText = 256;
 
     /// <summary>What the exchange settled.</summary>
-    public sealed record Outcome(PeerInfo Peer, int Window, TimeSpan PeerTimeout);
+    public sealed record Outcome(PeerInfo Peer, int Window, TimeSpan PeerTimeout)
+    {
+        /// <summary>The secret of both sides, if both want sealed records.</summary>
+        public byte[]? Secret { get; init; }
+    }
 
     /// <summary>Sends Hello and awaits the answer.</summary>
     public static async Task<Outcome> InitiateAsync(
         Stream stream, Link link, ConnectionOptions options, CancellationToken cancellationToken)
     {
         HelloReply reply;
+        Hello self = Describe(options, link);
         try
         {
-            await SendAsync(stream, FrameKind.Hello, Describe(options), cancellationToken).ConfigureAwait(false);
+            await SendAsync(stream, FrameKind.Hello, self, cancellationToken).ConfigureAwait(false);
             reply = await ReceiveAsync(stream, FrameKind.HelloReply, HelloReply.Parser, cancellationToken).ConfigureAwait(false);
         }
         catch (Exception exception) when (IsBreak(exception))
@@ -56,7 +62,7 @@ internal static class HelloExchange
         int version = Agree(peer, options) ?? throw NoCommonVersion(link, peer, options);
         if (reply.Version != version)
             throw FrameHeader.Violation($"protocol version {reply.Version} where {version} is the highest common one");
-        return Settle(peer, version, link);
+        return Settle(peer, version, link) with { Secret = Secret(self, peer) };
     }
 
     /// <summary>Awaits Hello and answers it.</summary>
@@ -72,7 +78,7 @@ internal static class HelloExchange
             throw Broken(link, exception);
         }
 
-        var reply = new HelloReply { Self = Describe(options) };
+        var reply = new HelloReply { Self = Describe(options, link) };
         if (Agree(peer, options) is not { } version)
         {
             PhaulException refused = NoCommonVersion(link, peer, options);
@@ -83,7 +89,7 @@ internal static class HelloExchange
 
         reply.Version = (uint)version;
         await SendAsync(stream, FrameKind.HelloReply, reply, cancellationToken).ConfigureAwait(false);
-        return Settle(peer, version, link);
+        return Settle(peer, version, link) with { Secret = Secret(peer, reply.Self) };
     }
 
     /// <summary>Tells a peer that its certificate is not accepted, before anything it sent is looked at.</summary>
@@ -96,7 +102,7 @@ internal static class HelloExchange
         return SendAsync(stream, FrameKind.HelloReply, reply, cancellationToken);
     }
 
-    private static Hello Describe(ConnectionOptions options) => new()
+    private static Hello Describe(ConnectionOptions options, Link link) => new()
     {
         Magic = Magic,
         LowestVersion = (uint)options.LowestVersion,
@@ -109,7 +115,13 @@ internal static class HelloExchange
         BootId = ThisHost.BootId,
         PeerTimeoutMilliseconds = (uint)options.PeerTimeout.TotalMilliseconds,
         Window = (uint)options.Window,
+        Seal = link.PeerFingerprint is not null && SealedStream.IsSupported
+            ? ByteString.CopyFrom(RandomNumberGenerator.GetBytes(SealedStream.ContributionSize))
+            : ByteString.Empty,
     };
+
+    private static byte[]? Secret(Hello initiator, Hello responder) =>
+        initiator.Seal.IsEmpty || responder.Seal.IsEmpty ? null : [.. initiator.Seal, .. responder.Seal];
 
     private static Hello Check(Hello hello)
     {
@@ -121,6 +133,8 @@ internal static class HelloExchange
             throw FrameHeader.Violation($"{hello.Capabilities.Count} capabilities, where {MaxCapabilities} are allowed");
         if (hello.Window is < ConnectionOptions.LeastWindow or > ConnectionOptions.LargestWindow)
             throw FrameHeader.Violation($"a window of {hello.Window} bytes");
+        if (hello.Seal.Length is not (0 or SealedStream.ContributionSize))
+            throw FrameHeader.Violation($"{hello.Seal.Length} bytes of a secret");
         if (hello.PeerTimeoutMilliseconds == 0)
             throw FrameHeader.Violation("a peer time-out of nothing");
         return hello;
