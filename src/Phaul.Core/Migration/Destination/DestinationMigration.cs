@@ -281,6 +281,7 @@ internal sealed class DestinationMigration : IAsyncDisposable
             MigrationId = MigrationId,
         });
         await _phaul.WarmUpAsync(_calledOff.Token).ConfigureAwait(false);
+        await JitWarmUp.Completion.WaitAsync(_calledOff.Token).ConfigureAwait(false);
     }
 
     /// <summary>A page server that died is told to the source at once: its dump would otherwise wait for it.</summary>

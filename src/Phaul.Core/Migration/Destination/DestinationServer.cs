@@ -73,6 +73,7 @@ public sealed class DestinationServer : IAsyncDisposable
     /// <exception cref="PhaulException">It cannot listen as asked, or there is no criu.</exception>
     public async Task StartAsync(CancellationToken cancellationToken = default)
     {
+        _ = JitWarmUp.Completion;
         lock (_starting)
         {
             if (State != ServerState.Created)

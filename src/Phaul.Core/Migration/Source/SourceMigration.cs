@@ -68,6 +68,7 @@ public sealed class SourceMigration
     {
         if (Interlocked.Exchange(ref _started, 1) != 0)
             throw new InvalidOperationException("A migration can be run once.");
+        _ = JitWarmUp.Completion;
         RequestRules.Check(Request);
         var tree = ProcessTree.Capture(Request.Pid);
         var workDirectory = WorkDirectory.For(Request.WorkDirectory ?? _stateDirectory.ImagesPath, MigrationId, MigrationSide.Source);
@@ -199,6 +200,7 @@ public sealed class SourceMigration
             if (config.TrackMemory is true)
                 await recorder.EnterAsync(MigrationState.PreCopying).ConfigureAwait(false);
 
+            await JitWarmUp.Completion.WaitAsync(gate.CallOffToken).ConfigureAwait(false);
             // CRIU can only be interrupted by its pages having nowhere to go.
             await using var cut = gate.CallOffToken.Register(() => Cut(criuSocket));
             await new PhaulClient(_handover, remote, config)
