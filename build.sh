@@ -58,15 +58,18 @@ build_cli() {
   dotnet publish "$root/src/Phaul.Cli" -c "$configuration" -v quiet -clp:NoSummary -o "$out/cli"
 }
 
-# Finds pwsh on PATH, or puts the one of .config/dotnet-tools.json there; fails if there is none
+# Finds pwsh on PATH, or gets the one that .config/dotnet-tools.json names; fails if there is none. It is installed into a
+# directory of its own and not restored as a tool of this directory: the lab's hosts see it in one piece.
 find_pwsh() {
+  local version
   command -v pwsh > /dev/null && return
   [[ -z ${pwsh_sought-} ]] || return 1
   pwsh_sought=yes
-  (cd "$root" && timeout 60 dotnet tool restore > /dev/null 2>&1) || return 1
-  mkdir -p "$out/tools"
-  printf '#!/bin/sh\ncd "%s" && exec dotnet tool run pwsh -- "$@"\n' "$root" > "$out/tools/pwsh"
-  chmod +x "$out/tools/pwsh"
+  version=$(tr -d ' \n' < "$root/.config/dotnet-tools.json" | sed -nE 's/.*"powershell":\{"version":"([^"]+)".*/\1/p')
+  if [[ ! -x $out/tools/pwsh ]]; then
+    timeout 120 dotnet tool install powershell --version "$version" --allow-roll-forward --tool-path "$out/tools" > /dev/null 2>&1 || return 1
+  fi
+  "$out/tools/pwsh" -NoProfile -NonInteractive -Command exit > /dev/null 2>&1 || return 1
   PATH=$PATH:$out/tools
 }
 
