@@ -2,6 +2,7 @@
 
 using System.Reflection;
 using System.Runtime.CompilerServices;
+using Phaul.Journal;
 
 namespace Phaul;
 
@@ -22,6 +23,7 @@ internal static class JitWarmUp
 
     private static void Prepare()
     {
+        JournalLine.WarmUp();
         foreach (var machine in typeof(JitWarmUp).Assembly.GetTypes())
         {
             if (!machine.IsValueType || machine.ContainsGenericParameters || !typeof(IAsyncStateMachine).IsAssignableFrom(machine))

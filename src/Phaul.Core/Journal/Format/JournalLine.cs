@@ -80,6 +80,14 @@ internal static class JournalLine
         return line.WrittenSpan.ToArray();
     }
 
+    /// <summary>Has everything compiled that the records of a hand-over are written with: a frozen program would wait for it.</summary>
+    public static void WarmUp()
+    {
+        var processes = new[] { new JournaledProcess(1, 1, "") };
+        foreach (var record in (JournalRecord[])[new TreeIdentity("", processes), new Prepared(1, "", processes, ""), new CommitIntent(), new TreeGone()])
+            Encode(record);
+    }
+
     /// <summary>Reads a line without its newline. Exactly one of record and fault is not null.</summary>
     public static (JournalRecord? Record, int Version, string? Fault) Decode(ReadOnlyMemory<byte> line)
     {

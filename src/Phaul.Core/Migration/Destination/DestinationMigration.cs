@@ -23,6 +23,8 @@ internal sealed class DestinationMigration : IAsyncDisposable
     private readonly WorkDirectory _workDirectory;
     private readonly Begin _begin;
     private readonly ProcessOptions _options;
+    // Made before the program is frozen: the first use of JSON's reflection takes a while.
+    private readonly JsonElement _journaledOptions;
     private readonly SemaphoreSlim _deciding = new(1, 1);
     private readonly CancellationTokenSource _calledOff = new();
     private PhaulServer? _phaul;
@@ -43,6 +45,7 @@ internal sealed class DestinationMigration : IAsyncDisposable
     {
         (_server, _connection, _recorder, _workDirectory, _begin) = (server, connection, recorder, workDirectory, begin);
         _options = ProcessOptionsOnWire.FromMessage(begin.Options ?? new RestoreOptions());
+        _journaledOptions = JsonSerializer.SerializeToElement(Google.Protobuf.JsonFormatter.Default.Format(ProcessOptionsOnWire.ToMessage(_options)));
     }
 
     public string MigrationId => _recorder.MigrationId;
@@ -341,8 +344,7 @@ internal sealed class DestinationMigration : IAsyncDisposable
     private Journal.Prepared PreparedRecord(HeldTree held, string imagesDirectory) => new(
         held.Tree.RootPid, held.Tree.BootId,
         held.Tree.Members.Select(member => new JournaledProcess(member.Pid, (long)member.StartTime, member.Command)).ToArray(),
-        imagesDirectory,
-        JsonSerializer.SerializeToElement(Google.Protobuf.JsonFormatter.Default.Format(ProcessOptionsOnWire.ToMessage(_options))));
+        imagesDirectory, _journaledOptions);
 
     private async Task<Running> CommitAsync()
     {
