@@ -22,6 +22,7 @@
         'Get-PhaulServer'
         'Invoke-PhaulMigration'
         'New-PhaulCertificate'
+        'Resolve-PhaulMigration'
         'Start-PhaulServer'
         'Stop-PhaulServer'
         'Test-PhaulMigration'

@@ -56,6 +56,20 @@ internal sealed class PeerArguments
             : [.. TrustedPeers.ReadDefault()];
         return new Peers(HostCertificate.Load(arguments.GetValue(_certificate), arguments.GetValue(_key)), trusted, insecure);
     }
+
+    /// <summary>
+    /// Reads what was given, all of which may be missing: whoever settles a migration may not have to speak to anybody, and trusts
+    /// the certificate that the other host showed in it.
+    /// </summary>
+    /// <exception cref="PhaulException">A file that was named is missing or is not what it should be.</exception>
+    public Peers ReadIfGiven(ParseResult arguments)
+    {
+        string[] trusted = [.. (arguments.GetValue(_trust) ?? []).SelectMany(one => TrustedPeers.Read(one))];
+        var named = arguments.GetValue(_certificate);
+        var usual = Path.Combine(HostCertificate.DefaultDirectory, HostCertificate.CertificateFileName);
+        var certificate = named is not null || File.Exists(usual) ? HostCertificate.Load(named, arguments.GetValue(_key)) : null;
+        return new Peers(certificate, trusted, arguments.GetValue(_insecureLoopback));
+    }
 }
 
 /// <summary>Who we are and whom we trust.</summary>

@@ -61,6 +61,8 @@ internal static class PhaulCommand
             ServeCommand.Create(streams),
             MigrateCommand.Create(streams),
             CheckCommand.Create(streams),
+            ResolveCommand.Create(streams),
+            HistoryCommand.Create(streams),
             NewCertificateCommand.Create(streams),
         };
         var help = root.Options.OfType<HelpOption>().Single();

@@ -36,6 +36,10 @@ internal static class ServeCommand
         var maxMigrations = Quantities.Number("--max-migrations", "At most so many migrations at once", defaults.MaxMigrations, 1, 1000);
         var minFree = Quantities.Size("--min-free", "Refuse migrations that would leave less free on the work directory's disk [default: 64M]");
         var peerTimeout = Quantities.Span("--peer-timeout", "A source that is silent for so long is taken for lost [default: 15s]");
+        var resolve = new Option<bool>("--resolve")
+        {
+            Description = "Settle at the start what an earlier crash left on this host, as far as that takes no person (see `phaul resolve`)",
+        };
         var peers = new PeerArguments();
         var host = new HostArguments();
         var json = CommandRun.Json();
@@ -50,7 +54,7 @@ internal static class ServeCommand
         };
         peers.AddTo(command);
         host.AddTo(command);
-        foreach (var option in (Option[])[maxMigrations, minFree, peerTimeout, json, verbose, criuLog])
+        foreach (var option in (Option[])[maxMigrations, minFree, peerTimeout, resolve, json, verbose, criuLog])
             command.Add(option);
 
         command.SetAction(async (arguments, _) =>
@@ -72,6 +76,7 @@ internal static class ServeCommand
                     StateDirectory = arguments.GetValue(host.StateDirectory),
                     MaxMigrations = arguments.GetValue(maxMigrations),
                     MinFreeBytes = arguments.GetValue(minFree) ?? defaults.MinFreeBytes,
+                    ResolveAtStart = arguments.GetValue(resolve),
                     PeerTimeout = arguments.GetValue(peerTimeout) ?? defaults.PeerTimeout,
                     FollowCriuLog = arguments.GetValue(criuLog),
                 });
@@ -86,6 +91,7 @@ internal static class ServeCommand
         using var signals = new TerminationSignals(signal => Environment.Exit(SignalExitCodeBase + NumberOf(signal)));
         await using var server = new DestinationServer(options, pump);
         server.Notice += text => pump.Report(new NoticeLine(DateTimeOffset.UtcNow, text), text);
+        server.Resolved += resolution => pump.Report(JsonLines.From(resolution), HistoryText.Of(resolution));
         await server.StartAsync(signals.Token);
 
         var endpoint = options.UnixSocketPath ?? server.LocalEndPoint?.ToString() ?? "";
@@ -93,7 +99,8 @@ internal static class ServeCommand
             new ListeningLine(DateTimeOffset.UtcNow, endpoint, server.Fingerprint, Environment.ProcessId, server.UnresolvedMigrations),
             $"listening on {endpoint}" + (server.Fingerprint is null ? ", without TLS" : $", fingerprint {server.Fingerprint}"));
         foreach (var unresolved in server.UnresolvedMigrations)
-            await pump.ReportAsync(new WarningLine(DateTimeOffset.UtcNow, unresolved, "left unresolved by a crash"), $"unresolved: {unresolved}");
+            await pump.ReportAsync(new WarningLine(DateTimeOffset.UtcNow, unresolved, "left unresolved by a crash"), $"unresolved: {unresolved}" +
+                (options.ResolveAtStart ? "" : $" (phaul resolve {unresolved})"));
         ServiceNotification.Send(ServiceNotification.Ready);
 
         var signalled = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);

@@ -2,6 +2,7 @@
 
 using System.Text.Encodings.Web;
 using System.Text.Json;
+using Phaul.Journal;
 
 namespace Phaul.Cli.Output;
 
@@ -45,6 +46,18 @@ internal static class JsonLines
     /// <summary>The line for one check.</summary>
     public static CheckLine From(CheckResult check) =>
         new(DateTimeOffset.UtcNow, check.Name, check.Side, check.Host, check.Verdict, check.Message, check.Remedy);
+
+    /// <summary>The line for one side of a migration in the history.</summary>
+    public static MigrationLine From(MigrationSummary summary) => new(
+        DateTimeOffset.UtcNow, summary.MigrationId, summary.Side, summary.State, summary.ProgramState, summary.Mode, summary.Pid, summary.ProcessName,
+        summary.SourceHost, summary.DestinationHost, summary.StartTime, Milliseconds(summary.Duration), Milliseconds(summary.Downtime),
+        summary.IterationCount, summary.BytesSent, summary.IsRunning, summary.NeedsResolution, summary.Corruption, summary.ImagesDirectory,
+        summary.Warnings, summary.Error, summary.JournalPath);
+
+    /// <summary>The line for what a resolution found and did.</summary>
+    public static ResolutionLine From(MigrationResolution resolution) => new(
+        resolution.Time, resolution.MigrationId, resolution.Side, resolution.Outcome, resolution.State, resolution.ProgramState, resolution.Pid,
+        resolution.ProcessName, resolution.SourceHost, resolution.DestinationHost, resolution.Found, resolution.Done, resolution.Remains);
 
     private static IterationLine From(DateTimeOffset time, PhaulIteration iteration) => new(
         time, iteration.MigrationId, iteration.Index, iteration.Kind, iteration.StartTime, Milliseconds(iteration.Duration),

@@ -56,6 +56,17 @@ internal sealed record ErrorLine(
     DateTimeOffset Time, string? MigrationId, PhaulErrorId ErrorId, string Message, string? Host, MigrationState? Step,
     ProgramState ProgramState, IReadOnlyList<string> CriuLog, string? RecommendedAction, int ExitCode) : JsonLine("error", Time);
 
+internal sealed record MigrationLine(
+    DateTimeOffset Time, string MigrationId, MigrationSide Side, MigrationState? State, ProgramState ProgramState, MigrationMode? Mode, int? Pid,
+    string? ProcessName, string? SourceHost, string? DestinationHost, DateTimeOffset? StartTime, double? DurationMilliseconds,
+    double? DowntimeMilliseconds, int IterationCount, long BytesSent, bool IsRunning, bool NeedsResolution, string? Corruption,
+    string? ImagesDirectory, IReadOnlyList<string> Warnings, string? Error, string JournalPath) : JsonLine("migration", Time);
+
+internal sealed record ResolutionLine(
+    DateTimeOffset Time, string MigrationId, MigrationSide Side, ResolutionOutcome Outcome, MigrationState? State, ProgramState ProgramState,
+    int? Pid, string? ProcessName, string? SourceHost, string? DestinationHost, string Found, string? Done, string? Remains)
+    : JsonLine("resolution", Time);
+
 internal sealed record CertificateLine(
     DateTimeOffset Time, string CertificatePath, string KeyPath, string Fingerprint, DateTimeOffset ExpiryTime) : JsonLine("certificate", Time);
 
@@ -77,4 +88,6 @@ internal sealed record CertificateLine(
 [JsonSerializable(typeof(ResultLine))]
 [JsonSerializable(typeof(ErrorLine))]
 [JsonSerializable(typeof(CertificateLine))]
+[JsonSerializable(typeof(MigrationLine))]
+[JsonSerializable(typeof(ResolutionLine))]
 internal sealed partial class JsonShapes : JsonSerializerContext;

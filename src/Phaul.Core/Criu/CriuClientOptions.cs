@@ -32,6 +32,12 @@ public sealed record CriuClientOptions
     public TimeSpan RequestTimeout { get; init; } = TimeSpan.FromMinutes(10);
 
     /// <summary>
+    /// How long CRIU may take to let a restored tree run, once PostRestore was acknowledged, before it counts as hung. It depends
+    /// on the number of tasks, not on their memory.
+    /// </summary>
+    public TimeSpan ResumeTimeout { get; init; } = TimeSpan.FromMinutes(1);
+
+    /// <summary>
     /// How long CRIU may take to undo what it did and end, once a request was cancelled, refused or timed out, before it is
     /// killed. Killing it while it works inside a frozen tree can harm the tree: leave this long.
     /// </summary>

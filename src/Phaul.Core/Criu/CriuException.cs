@@ -67,6 +67,9 @@ public sealed class CriuException : Exception
     /// <summary>How the CRIU process ended, where it ended and that is why the request failed.</summary>
     public ExitStatus? ExitStatus { get; }
 
+    /// <summary>PostDump or PostRestore had been acknowledged: the tree may have been killed, or may have run.</summary>
+    public bool IsPastReturn { get; init; }
+
     private static string Describe(CriuRequestKind request, string detail, int? errno, string? message, IReadOnlyList<string> log)
     {
         var text = new StringBuilder($"CRIU {request}: {detail}");

@@ -13,6 +13,9 @@ public sealed class MigrationJournal : IAsyncDisposable
 {
     private const UnixFileMode OwnerReadWrite = UnixFileMode.UserRead | UnixFileMode.UserWrite;
 
+    // The records of a hand-over find their place also when the disk has filled meanwhile.
+    private const long ReservedBytes = 64 << 10;
+
     private readonly SemaphoreSlim _turn = new(1, 1);
     private readonly FileStream _file;
     private IReadOnlyList<string> _unsyncedDirectories;
@@ -142,6 +145,7 @@ public sealed class MigrationJournal : IAsyncDisposable
                 Access = FileAccess.ReadWrite,
                 Share = FileShare.ReadWrite | FileShare.Delete,
                 BufferSize = 0,
+                PreallocationSize = ReservedBytes,
                 UnixCreateMode = OwnerReadWrite,
             });
             if (!WriterLock.TryTake(file.SafeFileHandle))

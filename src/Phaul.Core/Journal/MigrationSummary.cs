@@ -111,7 +111,7 @@ public sealed record MigrationSummary
             IterationCount = iterations.Length,
             BytesSent = result?.BytesSent ?? iterations.Sum(iteration => iteration.BytesSent),
             IsRunning = isRunning,
-            NeedsResolution = state == MigrationState.InDoubt || (!isRunning && !isSettled),
+            NeedsResolution = state == MigrationState.InDoubt || (!isRunning && (!isSettled || PeerIsUntold(records))),
             Corruption = corruption,
             NewerVersion = contents.NewerVersion,
             Error = result?.Error,
@@ -122,6 +122,10 @@ public sealed record MigrationSummary
             LastRecordTime = records.LastOrDefault()?.Time,
         };
     }
+
+    // Settled on this side; but the other may hold a copy until it learns so.
+    private static bool PeerIsUntold(IReadOnlyList<JournalRecord> records) =>
+        records.LastOrDefault(record => record is PeerUntold or PeerTold) is PeerUntold;
 
     private static string? CorruptionOf(string id, MigrationSide side, Begun? begun, JournalContents contents)
     {

@@ -14,6 +14,12 @@ internal static class RecordJson
 
     public static string Write(PhaulMigrationResult result) => JsonSerializer.Serialize(result, Options);
 
+    public static string Write(MigrationResolution resolution) => JsonSerializer.Serialize(resolution, Options);
+
+    /// <exception cref="PhaulException">The server sent something else, or a record of another migration.</exception>
+    public static MigrationResolution ReadResolution(string json, string migrationId) =>
+        Read<MigrationResolution>(json, resolution => resolution.MigrationId, migrationId);
+
     /// <exception cref="PhaulException">The peer sent something else, or a record of another migration.</exception>
     public static PhaulIteration ReadIteration(string json, string migrationId) => Read<PhaulIteration>(json, iteration => iteration.MigrationId, migrationId);
 

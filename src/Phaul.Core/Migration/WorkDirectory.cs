@@ -35,12 +35,15 @@ internal sealed class WorkDirectory
     }
 
     /// <summary>Removes it with all it holds; null if it is gone, otherwise why not.</summary>
-    public string? TryRemove()
+    public string? TryRemove() => TryRemove(Path);
+
+    /// <summary>The same for one that a journal names.</summary>
+    public static string? TryRemove(string path)
     {
         try
         {
-            if (Directory.Exists(Path))
-                Directory.Delete(Path, recursive: true);
+            if (Directory.Exists(path))
+                Directory.Delete(path, recursive: true);
             return null;
         }
         catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)

@@ -48,6 +48,10 @@ public sealed class StartPhaulServerCommand : TrustCmdlet
     [Duration]
     public TimeSpan FailedImagesRetention { get; set; } = TimeSpan.FromDays(7);
 
+    /// <summary>Settle at the start what an earlier crash left, as far as that takes no person.</summary>
+    [Parameter]
+    public SwitchParameter Resolve { get; set; }
+
     /// <summary>Serve in the foreground, until Ctrl+C or SIGTERM.</summary>
     [Parameter]
     public SwitchParameter Wait { get; set; }
@@ -83,7 +87,7 @@ public sealed class StartPhaulServerCommand : TrustCmdlet
         PhaulServerInfo info = SessionServers.Add(server, Runspace.DefaultRunspace.InstanceId);
         foreach (string migration in info.UnresolvedMigrations)
         {
-            Warn($"Migration {migration} was left unresolved by a crash; look at it with Get-PhaulMigration.");
+            Warn($"Migration {migration} was left unresolved by a crash; settle it with Resolve-PhaulMigration.");
         }
 
         try
@@ -120,6 +124,7 @@ public sealed class StartPhaulServerCommand : TrustCmdlet
             PeerTimeout = PeerTimeout,
             FailedImagesRetention = FailedImagesRetention,
             FollowCriuLog = Wait && IsDebugging,
+            ResolveAtStart = Resolve,
         };
     }
 

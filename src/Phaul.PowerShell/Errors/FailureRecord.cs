@@ -96,7 +96,7 @@ internal static class FailureRecord
         PhaulErrorId.RestoreFailed => "Read CRIU's lines above; files, pids and limits on the destination are the usual reasons.",
         PhaulErrorId.TimedOut => "Migrate again; give it longer with -MaxFrozen if the tree is large.",
         PhaulErrorId.Cancelled => "Nothing needs doing; migrate again when you want to.",
-        PhaulErrorId.InDoubt => "Look on both hosts with Get-PhaulMigration before you start the program anywhere.",
+        PhaulErrorId.InDoubt => "Settle it with Resolve-PhaulMigration before you start the program anywhere; see docs/recovery.md.",
         PhaulErrorId.ServerBusy => "Wait for the other migrations, or raise -MaxMigrations of the server.",
         _ => "Run it again with -Verbose -Debug; the logs are in the directory that Get-PhaulMigration shows.",
     };

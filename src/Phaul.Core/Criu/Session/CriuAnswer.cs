@@ -27,7 +27,10 @@ internal static class CriuAnswer
             // A hung CRIU is ended only after its log was read, so that the last lines are those of the hang.
             var inner = exchange.HandlerFailure ?? failure.InnerException;
             throw new CriuException(
-                failure.Kind, request.Type, failure.Message, null, null, Log(session, request), failure.ExitStatus, inner);
+                failure.Kind, request.Type, failure.Message, null, null, Log(session, request), failure.ExitStatus, inner)
+            {
+                IsPastReturn = exchange.IsPastReturn,
+            };
         }
 
         if (!Matches(request.Type, response))
@@ -45,7 +48,7 @@ internal static class CriuAnswer
             exchange.HasTimedOut ? "took too long and was given up" : exchange.IsRefusedByHandler ? "was refused by us" : "failed",
             response.HasCrErrno ? response.CrErrno : null,
             response.HasCrErrmsg ? response.CrErrmsg : null,
-            Log(session, request));
+            Log(session, request)) { IsPastReturn = exchange.IsPastReturn };
     }
 
     // CRIU answers for a page server child as for any page server, and EMPTY to what it could not even begin.

@@ -33,6 +33,9 @@ internal sealed class CriuExchange(CriuSession session, CriuRequest request, ICr
     /// <summary>Whether it was given up because of the token.</summary>
     public bool IsCancelled => _isGivenUp && !_hasTimedOut;
 
+    /// <summary>Whether PostDump or PostRestore was acknowledged.</summary>
+    public bool IsPastReturn => _isPastReturn;
+
     /// <summary>Whether it was given up because it took too long.</summary>
     public bool HasTimedOut => _hasTimedOut;
 
@@ -73,7 +76,7 @@ internal sealed class CriuExchange(CriuSession session, CriuRequest request, ICr
                     _heldTree = UnfinishedTree.Below(criu, request.Opts is { RstSibling: true } ? notification.Pid : null);
                 var answer = await AnswerAsync(notification, cancellationToken).ConfigureAwait(false);
                 await session.SendAsync(answer, CancellationToken.None).ConfigureAwait(false);
-                if (answer.NotifySuccess) _isPastReturn |= notification.IsPointOfNoReturn;
+                if (answer.NotifySuccess && notification.IsPointOfNoReturn) PassReturn();
             }
         }
     }
@@ -116,6 +119,13 @@ internal sealed class CriuExchange(CriuSession session, CriuRequest request, ICr
             await session.DisposeAsync().ConfigureAwait(false);
         }
         if (_heldTree is not null) await _heldTree.KillAsync().ConfigureAwait(false);
+    }
+
+    private void PassReturn()
+    {
+        _isPastReturn = true;
+        if (request.Type == CriuRequestKind.Restore && (_remaining == Timeout.InfiniteTimeSpan || _remaining > options.ResumeTimeout))
+            _remaining = options.ResumeTimeout;
     }
 
     private void Spend(TimeSpan time)

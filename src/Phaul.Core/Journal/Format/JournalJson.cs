@@ -22,6 +22,10 @@ namespace Phaul.Journal;
 [JsonSerializable(typeof(IterationFinished))]
 [JsonSerializable(typeof(Warning))]
 [JsonSerializable(typeof(Prepared))]
+[JsonSerializable(typeof(Resuming))]
+[JsonSerializable(typeof(PeerMet))]
+[JsonSerializable(typeof(PeerUntold))]
+[JsonSerializable(typeof(PeerTold))]
 [JsonSerializable(typeof(CommitIntent))]
 [JsonSerializable(typeof(TreeGone))]
 [JsonSerializable(typeof(MemoryComplete))]
@@ -29,6 +33,7 @@ namespace Phaul.Journal;
 [JsonSerializable(typeof(Finished))]
 [JsonSerializable(typeof(PhaulIteration))]
 [JsonSerializable(typeof(PhaulMigrationResult))]
+[JsonSerializable(typeof(MigrationResolution))]
 internal sealed partial class JournalJson : JsonSerializerContext
 {
     /// <summary>Makes the options that journals are written and read with.</summary>

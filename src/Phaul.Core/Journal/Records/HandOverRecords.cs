@@ -30,6 +30,32 @@ public sealed record Prepared(
     : JournalRecord;
 
 /// <summary>
+/// Destination: CRIU is about to be told to let the tree run. What runs afterwards is that tree: unless it is found still held,
+/// nobody may restore it a second time, also when it is gone by then.
+/// </summary>
+public sealed record Resuming : JournalRecord;
+
+/// <summary>Who the other host is, and on the source how it is reached: what settling needs after a crash.</summary>
+/// <param name="Name">Its host name, as it said.</param>
+/// <param name="Address">The address it was reached by, or came from.</param>
+/// <param name="Fingerprint">The fingerprint of its certificate; null without TLS.</param>
+/// <param name="Endpoint">Source: where its server listens; null on the destination.</param>
+public sealed record PeerMet(string Name, string Address, string? Fingerprint, PeerEndpoint? Endpoint = null) : JournalRecord;
+
+/// <summary>Where a destination's server listens. Certificates are not journalled: only how they were used.</summary>
+/// <param name="Host">Host name or address; null with a UNIX socket.</param>
+/// <param name="Port">The TCP port.</param>
+/// <param name="UnixSocketPath">A UNIX socket on the source's own machine; null with TCP.</param>
+/// <param name="InsecureLoopback">Neither TLS nor authentication.</param>
+public sealed record PeerEndpoint(string? Host, int Port, string? UnixSocketPath, bool InsecureLoopback);
+
+/// <summary>Source: the program runs on here, but the destination could not be told. It may hold a copy until it is.</summary>
+public sealed record PeerUntold : JournalRecord;
+
+/// <summary>Source: the destination has confirmed how the migration ended.</summary>
+public sealed record PeerTold : JournalRecord;
+
+/// <summary>
 /// Source: the destination is prepared, and the tree is about to be killed. After this only the tree itself tells whether it was.
 /// </summary>
 public sealed record CommitIntent : JournalRecord;

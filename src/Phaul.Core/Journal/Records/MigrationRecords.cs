@@ -18,6 +18,9 @@ public sealed record Begun(
     /// <summary>The version of Phaul that writes.</summary>
     public string? PhaulVersion { get; init; }
 
+    /// <summary>Images are to be kept after success.</summary>
+    public bool KeepImages { get; init; }
+
     /// <summary>What was asked for beyond the mode, for people: names and values without secrets.</summary>
     public IReadOnlyDictionary<string, string>? Request { get; init; }
 

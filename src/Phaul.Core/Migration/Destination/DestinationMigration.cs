@@ -17,6 +17,11 @@ namespace Phaul;
 /// </summary>
 internal sealed class DestinationMigration : IAsyncDisposable
 {
+    // Whether the tree is prepared or the source given up is decided once: a source that has been told Prepared may let its own die.
+    private const int Undecided = 0;
+    private const int PreparedFirst = 1;
+    private const int EndedFirst = 2;
+
     private readonly DestinationServerOptions _server;
     private readonly PhaulConnection _connection;
     private readonly MigrationRecorder _recorder;
@@ -39,6 +44,8 @@ internal sealed class DestinationMigration : IAsyncDisposable
     private volatile bool _answering;
     private long _imageBytes;
     private bool _finished;
+    private int _fate;
+    private int _rootPid;
 
     private DestinationMigration(
         DestinationServerOptions server, PhaulConnection connection, MigrationRecorder recorder, WorkDirectory workDirectory, Begin begin)
@@ -51,6 +58,9 @@ internal sealed class DestinationMigration : IAsyncDisposable
     public string MigrationId => _recorder.MigrationId;
 
     public MigrationState State => _recorder.State;
+
+    /// <summary>The fingerprint of the source's certificate; null without TLS.</summary>
+    public string? PeerFingerprint => _connection.Peer.Fingerprint;
 
     /// <summary>Whether it holds a prepared tree that only a verdict can end, or a verdict is being carried out.</summary>
     public bool AwaitsVerdict => _superseded.IsCancellationRequested || _recorder.State is MigrationState.InDoubt;
@@ -77,7 +87,10 @@ internal sealed class DestinationMigration : IAsyncDisposable
                 id, MigrationSide.Destination, Environment.MachineName, mode, root.Pid, root.Command, connection.Peer.HostName, workDirectory.Path)
             {
                 PhaulVersion = PhaulVersion.Current,
+                KeepImages = begin.KeepImages,
             }).ConfigureAwait(false);
+            await recorder.WriteAsync(
+                new PeerMet(connection.Peer.HostName, connection.Peer.Address, connection.Peer.Fingerprint)).ConfigureAwait(false);
             await recorder.EnterAsync(MigrationState.Accepted).ConfigureAwait(false);
             return new DestinationMigration(server, connection, recorder, workDirectory, begin);
         }
@@ -97,7 +110,7 @@ internal sealed class DestinationMigration : IAsyncDisposable
         // A prepared tree is finished, not dropped: its source may have let go of its own already.
         await using var stop = stopping.Register(() =>
         {
-            if (State is not (MigrationState.Prepared or MigrationState.Committing or MigrationState.Running))
+            if (TryDecide(EndedFirst))
                 ending.Cancel();
         }).ConfigureAwait(false);
         var serving = Task.CompletedTask;
@@ -151,6 +164,7 @@ internal sealed class DestinationMigration : IAsyncDisposable
         {
             try
             {
+                TryDecide(EndedFirst);
                 if (State is not (MigrationState.Committing or MigrationState.Running))
                     await _calledOff.CancelAsync().ConfigureAwait(false);
                 await serving.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
@@ -164,9 +178,9 @@ internal sealed class DestinationMigration : IAsyncDisposable
         }
     }
 
-    /// <summary>The source's verdict came over another connection.</summary>
+    /// <summary>A verdict that did not come over the connection: from the source over another one, or from somebody on this host.</summary>
     /// <exception cref="PhaulException">It contradicts what has happened here, or could not be carried out.</exception>
-    public async Task<DestinationMessage> SettleAsync(Settle.Types.Verdict verdict)
+    public async Task<DestinationMessage> SettleAsync(Settle.Types.Verdict verdict, string by)
     {
         // The old connection may look alive for a while yet; the verdict is newer than anything that could come over it.
         await _superseded.CancelAsync().ConfigureAwait(false);
@@ -174,7 +188,9 @@ internal sealed class DestinationMigration : IAsyncDisposable
         var answer = verdict == Settle.Types.Verdict.Committed
             ? new DestinationMessage { Running = await CommitAsync().ConfigureAwait(false) }
             : new DestinationMessage { Discarded = await DiscardAsync("the source rolled back").ConfigureAwait(false) };
-        await FinishAsync("settled by the source over another connection").ConfigureAwait(false);
+        await _recorder.WriteIfPossibleAsync(
+            new Resolution(verdict == Settle.Types.Verdict.Committed ? "the held tree was run" : "the held tree was discarded", by)).ConfigureAwait(false);
+        await FinishAsync($"settled by {by}").ConfigureAwait(false);
         return answer;
     }
 
@@ -188,8 +204,8 @@ internal sealed class DestinationMigration : IAsyncDisposable
         await ClosePagesAsync().ConfigureAwait(false);
         await Task.WhenAll(_watches).ConfigureAwait(false);
         await EndCriuLogAsync().ConfigureAwait(false);
+        // Not disposed: a second verdict may be waiting for it.
         await _recorder.DisposeAsync().ConfigureAwait(false);
-        _deciding.Dispose();
         _calledOff.Dispose();
         _superseded.Dispose();
     }
@@ -294,7 +310,8 @@ internal sealed class DestinationMigration : IAsyncDisposable
         {
             await pagePath.ConfigureAwait(false);
         }
-        catch (PhaulException exception) when (exception.ErrorId == PhaulErrorId.PageTransferFailed && !_connection.Closed.IsCancellationRequested)
+        catch (PhaulException exception)
+            when (exception.ErrorId is PhaulErrorId.PageTransferFailed or PhaulErrorId.RestoreFailed && !_connection.Closed.IsCancellationRequested)
         {
             try
             {
@@ -335,10 +352,27 @@ internal sealed class DestinationMigration : IAsyncDisposable
         // The page server writes what it buffers when it ends; restoring earlier would read torn pagemaps.
         await phaul.StopIterationAsync(_calledOff.Token).ConfigureAwait(false);
         _held = await HeldTree.RestoreAsync(phaul.Criu, phaul.LastImagesDirectory, _options, _calledOff.Token).ConfigureAwait(false);
+        if (!TryDecide(PreparedFirst))
+            throw new OperationCanceledException("The source or the server ended first.");
 
         await _recorder.WriteAsync(PreparedRecord(_held, phaul.LastImagesDirectory)).ConfigureAwait(false);
         await _recorder.EnterAsync(MigrationState.Prepared, durable: _begin.Durable).ConfigureAwait(false);
+        _watches.Add(WatchHeldAsync(_held));
         return new DestinationMessage { Prepared = new Wire.Prepared { RootPid = _held.Tree.RootPid } };
+    }
+
+    private bool TryDecide(int fate) => Interlocked.CompareExchange(ref _fate, fate, Undecided) == Undecided;
+
+    /// <summary>A tree whose CRIU dies is lost, and is restored again if it is needed. A source that has not let go of its own need not.</summary>
+    private async Task WatchHeldAsync(HeldTree held)
+    {
+        await held.Ended.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        if (!held.IsAbandoned || State is not (MigrationState.Prepared or MigrationState.InDoubt))
+            return;
+        await _recorder.WarnAsync("CRIU ended while it held the restored tree. If the source is gone, it is restored again from its images.")
+            .ConfigureAwait(false);
+        await ReportFailureAsync(Task.FromException(
+            new PhaulException(PhaulErrorId.RestoreFailed, "CRIU ended while it held the restored tree"))).ConfigureAwait(false);
     }
 
     private Journal.Prepared PreparedRecord(HeldTree held, string imagesDirectory) => new(
@@ -352,28 +386,23 @@ internal sealed class DestinationMigration : IAsyncDisposable
         try
         {
             if (State == MigrationState.Running)
-                return new Running { RootPid = _held!.Tree.RootPid };
+                return new Running { RootPid = _rootPid };
             if (State is not (MigrationState.Prepared or MigrationState.InDoubt) || _held is null)
                 throw new PhaulException(PhaulErrorId.InDoubt, $"Nothing is prepared here: this side is {State}") { Step = State };
             await _recorder.EnterIfPossibleAsync(MigrationState.Committing, durable: _begin.Durable).ConfigureAwait(false);
-            if (_held.IsLost)
-                await RestoreAgainAsync("CRIU ended while it held the restored tree").ConfigureAwait(false);
             try
             {
-                await _held.ResumeAsync().ConfigureAwait(false);
+                _held = await TreeResumption.RunAsync(_held, RestoreAgainAsync, _recorder, _begin.Durable).ConfigureAwait(false);
             }
-            catch (Exception exception) when (_held.IsLost)
+            catch (PhaulException exception) when (exception.ErrorId == PhaulErrorId.InDoubt)
             {
-                await RestoreAgainAsync($"CRIU ended while it resumed the restored tree ({exception.Message})").ConfigureAwait(false);
-                await _held.ResumeAsync().ConfigureAwait(false);
-            }
-            catch (CriuException exception)
-            {
-                await _recorder.WarnAsync($"CRIU failed after it had resumed the tree: {exception.Message}").ConfigureAwait(false);
+                await _recorder.EnterIfPossibleAsync(MigrationState.InDoubt, exception.Message, durable: true).ConfigureAwait(false);
+                throw;
             }
 
             await _recorder.EnterIfPossibleAsync(MigrationState.Running).ConfigureAwait(false);
-            return new Running { RootPid = _held.Tree.RootPid };
+            _rootPid = _held.Tree.RootPid;
+            return new Running { RootPid = _rootPid };
         }
         finally
         {
@@ -382,14 +411,15 @@ internal sealed class DestinationMigration : IAsyncDisposable
     }
 
     /// <summary>The source tree is gone, and so is the restored one: the images are the program now.</summary>
-    private async Task RestoreAgainAsync(string why)
+    private async Task<HeldTree> RestoreAgainAsync(HeldTree lost, string why)
     {
         await _recorder.WarnAsync($"{why}. It is restored again from its images.").ConfigureAwait(false);
-        await _held!.DiscardAsync().ConfigureAwait(false);
-        await _held.DisposeAsync().ConfigureAwait(false);
+        await lost.DiscardAsync().ConfigureAwait(false);
+        await lost.DisposeAsync().ConfigureAwait(false);
         var phaul = RequirePages();
         _held = await HeldTree.RestoreAsync(phaul.Criu, phaul.LastImagesDirectory, _options, CancellationToken.None).ConfigureAwait(false);
-        await _recorder.WriteIfPossibleAsync(PreparedRecord(_held, phaul.LastImagesDirectory), _begin.Durable).ConfigureAwait(false);
+        await _recorder.WriteAsync(PreparedRecord(_held, phaul.LastImagesDirectory), _begin.Durable).ConfigureAwait(false);
+        return _held;
     }
 
     private async Task<Discarded> DiscardAsync(string reason)
@@ -476,7 +506,7 @@ internal sealed class DestinationMigration : IAsyncDisposable
             DestinationHost = Environment.MachineName,
             Pid = root.Pid,
             ProcessName = root.Command,
-            DestinationPid = State == MigrationState.Running ? _held?.Tree.RootPid : null,
+            DestinationPid = State == MigrationState.Running ? _rootPid : null,
             StartTime = _recorder.StartTime,
             Duration = _recorder.Elapsed,
             Downtime = _sourceResult?.Downtime,

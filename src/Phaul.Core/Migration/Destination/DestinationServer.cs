@@ -29,7 +29,9 @@ public sealed class DestinationServer : IAsyncDisposable
     private readonly ConcurrentDictionary<Task, bool> _connections = new();
     private readonly object _starting = new();
     private PhaulListener? _listener;
+    private PhaulListener? _control;
     private Task _accepting = Task.CompletedTask;
+    private Task _resolving = Task.CompletedTask;
     private Task? _stopped;
 
     /// <summary>Makes a server; nothing is opened yet.</summary>
@@ -66,6 +68,9 @@ public sealed class DestinationServer : IAsyncDisposable
 
     private readonly TaskCompletionSource _completion = new(TaskCreationOptions.RunContinuationsAsynchronously);
 
+    /// <summary>With <see cref="DestinationServerOptions.ResolveAtStart"/>: a migration that an earlier process left was looked at.</summary>
+    public event Action<MigrationResolution>? Resolved;
+
     /// <summary>Connections that were not let in, and other things that concern no migration.</summary>
     public event Action<string>? Notice;
 
@@ -86,8 +91,9 @@ public sealed class DestinationServer : IAsyncDisposable
             await RequireCriuAsync(cancellationToken).ConfigureAwait(false);
             var history = await new MigrationHistory(_stateDirectory).ReadAsync(cancellationToken).ConfigureAwait(false);
             UnresolvedMigrations = history
-                .Where(summary => summary.Side == MigrationSide.Destination && summary.NeedsResolution)
+                .Where(summary => summary.NeedsResolution)
                 .Select(summary => summary.MigrationId)
+                .Distinct()
                 .ToArray();
             await Task.Run(() => RemoveOldImages(history), cancellationToken).ConfigureAwait(false);
             _listener = PhaulListener.Start(new ListenOptions
@@ -101,6 +107,7 @@ public sealed class DestinationServer : IAsyncDisposable
                 Connection = new ConnectionOptions { PeerTimeout = Options.PeerTimeout },
                 Rejected = text => Notice?.Invoke(text),
             });
+            _control = ControlSocket.TryListen(_stateDirectory, text => Notice?.Invoke(text));
         }
         catch (Exception exception)
         {
@@ -109,7 +116,41 @@ public sealed class DestinationServer : IAsyncDisposable
             throw;
         }
 
-        _accepting = AcceptAsync(_listener);
+        _accepting = Task.WhenAll(AcceptAsync(_listener), _control is null ? Task.CompletedTask : AcceptAsync(_control));
+        if (Options.ResolveAtStart)
+            _resolving = Task.Run(ResolveLeftAsync, CancellationToken.None);
+    }
+
+    /// <summary>
+    /// Settles a migration of which this host is the destination, as far as that can be done: what this server holds, and what an
+    /// earlier one has left. Null: another process is at it.
+    /// </summary>
+    /// <param name="migrationId">The migration.</param>
+    /// <param name="word">What the operator knows and this host cannot.</param>
+    /// <param name="by">Who settles it, for the journal.</param>
+    /// <param name="cancellationToken">Gives up before it begins to restore.</param>
+    /// <exception cref="PhaulException">There is no such migration, the word contradicts it, or it could not be carried out.</exception>
+    public async Task<MigrationResolution?> ResolveAsync(
+        string migrationId, OperatorWord word, string by, CancellationToken cancellationToken = default)
+    {
+        if (!_migrations.TryGetValue(migrationId, out var migration))
+        {
+            return JournalReader.IsWriterAlive(_stateDirectory.JournalPath(migrationId, MigrationSide.Destination))
+                ? null
+                : await DestinationResolution.ResolveAsync(
+                    _stateDirectory, Options.CriuPath, Options.FollowCriuLog, migrationId, word, by, _observer, cancellationToken).ConfigureAwait(false);
+        }
+
+        var summary = await DestinationResolution.SummaryAsync(_stateDirectory, migrationId, cancellationToken).ConfigureAwait(false);
+        if (migration.State != MigrationState.InDoubt)
+            return DestinationResolution.InProgress(summary, "it is under way, and its source is connected");
+        if (word == OperatorWord.None)
+            return DestinationResolution.NeedsWord(summary);
+        var verdict = word == OperatorWord.SourceIsGone ? Settle.Types.Verdict.Committed : Settle.Types.Verdict.RolledBack;
+        var answer = await SettleHeldAsync(migration, verdict, by).ConfigureAwait(false);
+        return DestinationResolution.Settled(
+            summary, answer.Running is not null ? MigrationState.Running : MigrationState.Discarded, answer.Running?.RootPid,
+            "the restored tree was held here", answer.Running is not null ? "it was run" : "it was discarded", hasEnded: false);
     }
 
     /// <summary>
@@ -157,7 +198,10 @@ public sealed class DestinationServer : IAsyncDisposable
         await _stopping.CancelAsync().ConfigureAwait(false);
         if (_listener is not null)
             await _listener.DisposeAsync().ConfigureAwait(false);
+        if (_control is not null)
+            await _control.DisposeAsync().ConfigureAwait(false);
         await _accepting.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        await _resolving.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
         await Task.WhenAll(_connections.Keys).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
         foreach (var migration in _migrations.Values)
             await migration.DisposeAsync().ConfigureAwait(false);
@@ -174,7 +218,7 @@ public sealed class DestinationServer : IAsyncDisposable
             while (true)
             {
                 var connection = await listener.AcceptAsync(_stopping.Token).ConfigureAwait(false);
-                var serving = ServeAsync(connection);
+                var serving = ServeAsync(connection, listener == _control);
                 _connections[serving] = true;
                 // The entry goes when the task ends; a task that has ended already is found by the continuation as well.
                 _ = serving.ContinueWith(done => _connections.TryRemove(done, out _), TaskScheduler.Default);
@@ -191,7 +235,7 @@ public sealed class DestinationServer : IAsyncDisposable
         }
     }
 
-    private async Task ServeAsync(PhaulConnection connection)
+    private async Task ServeAsync(PhaulConnection connection, bool isControl)
     {
         await using var owned = connection.ConfigureAwait(false);
         try
@@ -206,7 +250,10 @@ public sealed class DestinationServer : IAsyncDisposable
                     break;
                 case SourceMessage.BodyOneofCase.Settle:
                     // Let in although the server may be full: it ends a migration rather than beginning one.
-                    await SettleAsync(connection, first).ConfigureAwait(false);
+                    await AnswerLastAsync(connection, first, await SettleAsync(connection, first).ConfigureAwait(false)).ConfigureAwait(false);
+                    break;
+                case SourceMessage.BodyOneofCase.Resolve when isControl:
+                    await AnswerLastAsync(connection, first, await ResolveAsync(first.Resolve).ConfigureAwait(false)).ConfigureAwait(false);
                     break;
                 default:
                     throw new PhaulException(PhaulErrorId.ProtocolError, $"{first.BodyCase} is no first message");
@@ -223,10 +270,12 @@ public sealed class DestinationServer : IAsyncDisposable
         DestinationMigration migration;
         try
         {
-            if (_migrations.Count >= Options.MaxMigrations)
+            // What only waits for a verdict moves no data: a crashed source must not shut out all others.
+            var active = _migrations.Values.Count(served => !served.AwaitsVerdict);
+            if (active >= Options.MaxMigrations)
             {
                 throw new PhaulException(
-                    PhaulErrorId.ServerBusy, $"{_migrations.Count} migrations are being served already, the limit of this server")
+                    PhaulErrorId.ServerBusy, $"{active} migrations are being served already, the limit of this server")
                 {
                     RecommendedAction = "Wait for one of them, or raise the server's -MaxMigrations / --max-migrations.",
                 };
@@ -253,41 +302,87 @@ public sealed class DestinationServer : IAsyncDisposable
         }
     }
 
-    private async Task SettleAsync(PhaulConnection connection, SourceMessage message)
+    private async Task<DestinationMessage> SettleAsync(PhaulConnection connection, SourceMessage message)
     {
-        DestinationMessage answer;
         try
         {
             var id = Journal.MigrationId.Check(message.Settle.MigrationId);
-            if (message.Settle.Verdict == Settle.Types.Verdict.Unspecified)
+            var verdict = message.Settle.Verdict;
+            if (verdict == Settle.Types.Verdict.Unspecified)
                 throw new PhaulException(PhaulErrorId.ProtocolError, "The source gave no verdict");
-            if (_migrations.TryGetValue(id, out var migration))
+            if (!_migrations.TryGetValue(id, out var migration))
             {
-                try
-                {
-                    answer = await migration.SettleAsync(message.Settle.Verdict).ConfigureAwait(false);
-                }
-                finally
-                {
-                    // What failed in the middle of the commit holds nothing any more: the next verdict starts from the journal.
-                    if (migration.State != MigrationState.InDoubt)
-                        await RemoveAsync(migration).ConfigureAwait(false);
-                }
+                return await new DestinationRecovery(_stateDirectory, Options.CriuPath, Options.FollowCriuLog, _observer)
+                    .SettleAsync(id, verdict, connection.Peer.Fingerprint, _stopping.Token).ConfigureAwait(false);
             }
-            else
-            {
-                answer = await DestinationRecovery.SettleAsync(
-                    _stateDirectory, Options, id, message.Settle.Verdict, _observer, _stopping.Token).ConfigureAwait(false);
-            }
+
+            DestinationRecovery.RequirePeer(migration.PeerFingerprint, connection.Peer.Fingerprint);
+            return verdict == Settle.Types.Verdict.Ask
+                ? new DestinationMessage { Standing = new Standing { State = migration.State.ToString() } }
+                : await SettleHeldAsync(migration, verdict, "the source").ConfigureAwait(false);
         }
         catch (Exception exception) when (exception is not OperationCanceledException)
         {
-            answer = Failed(exception, MigrationState.InDoubt);
+            return Failed(exception, MigrationState.InDoubt);
         }
+    }
 
+    private async Task<DestinationMessage> SettleHeldAsync(DestinationMigration migration, Settle.Types.Verdict verdict, string by)
+    {
+        try
+        {
+            return await migration.SettleAsync(verdict, by).ConfigureAwait(false);
+        }
+        finally
+        {
+            // What failed in the middle of the commit holds nothing any more: the next verdict starts from the journal.
+            if (migration.State != MigrationState.InDoubt)
+                await RemoveAsync(migration).ConfigureAwait(false);
+        }
+    }
+
+    private async Task<DestinationMessage> ResolveAsync(Resolve request)
+    {
+        try
+        {
+            var resolution = await ResolveAsync(
+                Journal.MigrationId.Check(request.MigrationId), WireEnum.Parse<OperatorWord>(request.Word), request.By, _stopping.Token).ConfigureAwait(false);
+            return new DestinationMessage { Resolved = new Resolved { Json = resolution is null ? "" : RecordJson.Write(resolution) } };
+        }
+        catch (Exception exception) when (exception is not OperationCanceledException)
+        {
+            return Failed(exception, MigrationState.InDoubt);
+        }
+    }
+
+    private async Task AnswerLastAsync(PhaulConnection connection, SourceMessage message, DestinationMessage answer)
+    {
         await AnswerAsync(connection, message.Request, answer).ConfigureAwait(false);
-        // The source closes; closing first could lose the answer that is still under way.
+        // The other side closes; closing first could lose the answer that is still under way.
         await connection.ReceiveControlAsync(SourceMessage.Parser, _stopping.Token).ConfigureAwait(false);
+    }
+
+    /// <summary>What can be settled without a person. It must not keep sources waiting, and failing is no reason not to serve.</summary>
+    private async Task ResolveLeftAsync()
+    {
+        try
+        {
+            var resolver = new MigrationResolver(
+                new ResolveOptions
+                {
+                    StateDirectory = Options.StateDirectory,
+                    CriuPath = Options.CriuPath,
+                    Certificate = Options.Certificate,
+                    By = "the server, at its start",
+                },
+                _observer);
+            await foreach (var resolution in resolver.ResolveAllAsync(_stopping.Token).ConfigureAwait(false))
+                Resolved?.Invoke(resolution);
+        }
+        catch (Exception exception) when (!_stopping.IsCancellationRequested)
+        {
+            Notice?.Invoke($"What was left could not be settled: {exception.Message}");
+        }
     }
 
     private async Task RemoveAsync(DestinationMigration migration)

@@ -41,6 +41,12 @@ public sealed record DestinationServerOptions
     /// <summary>A migration is refused if less than this many bytes would stay free on the work directory's file system. Default 64 MiB.</summary>
     public long MinFreeBytes { get; init; } = 64L << 20;
 
+    /// <summary>
+    /// Settle at the start what an earlier process left on this host, as far as it can be settled without a person. What remains is
+    /// told by <see cref="DestinationServer.UnresolvedMigrations"/> and <see cref="DestinationServer.Resolved"/>. Default false.
+    /// </summary>
+    public bool ResolveAtStart { get; init; }
+
     /// <summary>A peer that is silent for so long is taken for lost. Default 15 s.</summary>
     public TimeSpan PeerTimeout { get; init; } = TimeSpan.FromSeconds(15);
 

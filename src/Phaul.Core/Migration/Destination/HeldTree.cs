@@ -56,8 +56,11 @@ internal sealed class HeldTree : IAsyncDisposable
         }
     }
 
+    /// <summary>Ends when CRIU has, whether it was told to or not.</summary>
+    public Task Ended => _restoring;
+
     /// <summary>Lets it run and comes back when it does.</summary>
-    /// <exception cref="CriuException">CRIU failed at it. What became of the tree is not known; see <see cref="IsLost"/>.</exception>
+    /// <exception cref="CriuException">CRIU failed at it. What became of the tree is not known; see <see cref="Look"/>.</exception>
     public async Task ResumeAsync()
     {
         if (!_verdict.TrySetResult(true))
@@ -77,8 +80,11 @@ internal sealed class HeldTree : IAsyncDisposable
         return await _watch.WaitAllExitedAsync(DeathLimit, CancellationToken.None).ConfigureAwait(false);
     }
 
-    /// <summary>Whether it is gone, or asleep without anybody left to resume it: CRIU has ended, and some of it has not run.</summary>
-    public bool IsLost => _restoring.IsCompleted && (_watch.Alive.Count == 0 || HeldTasks.AnyIn(_watch.Alive.Select(member => member.Pid)));
+    /// <summary>Whether CRIU has ended by itself, before it was decided.</summary>
+    public bool IsAbandoned => _restoring.IsCompleted && !_verdict.Task.IsCompleted;
+
+    /// <summary>What is left of it once CRIU has ended; null: nothing.</summary>
+    public TreeHold? Look() => _watch.Alive is { Count: > 0 } alive ? HeldTasks.Look(alive.Select(member => member.Pid)) : null;
 
     /// <inheritdoc/>
     public async ValueTask DisposeAsync()

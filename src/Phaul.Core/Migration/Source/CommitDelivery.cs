@@ -1,6 +1,6 @@
 // Bringing the source's verdict to the destination, over a new connection if the old one is gone.
 
-using Phaul.Transport;
+using Phaul.Journal;
 using Phaul.Wire;
 
 namespace Phaul;
@@ -13,8 +13,10 @@ internal sealed class CommitDelivery
 {
     // The program runs nowhere until the commit arrives, so it is tried for long and often.
     private static readonly TimeSpan CommitLimit = TimeSpan.FromMinutes(10);
-    private static readonly TimeSpan FirstPause = TimeSpan.FromMilliseconds(100);
-    private static readonly TimeSpan LongestPause = TimeSpan.FromSeconds(2);
+
+    // Far more than resuming takes, also if the tree has to be restored again: a destination that says nothing for so long
+    // although its connection lives is stuck, and is asked over another one.
+    private static readonly TimeSpan AnswerLimit = TimeSpan.FromMinutes(3);
 
     private readonly MigrationRequest _request;
     private readonly MigrationRecorder _recorder;
@@ -30,7 +32,13 @@ internal sealed class CommitDelivery
     {
         try
         {
-            return await remote.CommitAsync(CancellationToken.None).ConfigureAwait(false);
+            using var limit = new CancellationTokenSource(AnswerLimit);
+            return await remote.CommitAsync(limit.Token).ConfigureAwait(false);
+        }
+        catch (OperationCanceledException)
+        {
+            await _recorder.WarnAsync(
+                $"The destination has not answered to the commit for {AnswerLimit.TotalMinutes:0} minutes; asking over another connection.").ConfigureAwait(false);
         }
         catch (Exception exception) when (exception is not PhaulException { ErrorId: not PhaulErrorId.ConnectionLost } || !remote.IsConnected)
         {
@@ -74,55 +82,13 @@ internal sealed class CommitDelivery
             return true;
         await _recorder.WarnAsync(
             $"The destination could not be told to discard its copy ({failure?.Message}). It holds it frozen and will not run it; " +
-            "it ends with the server there, and its images can be removed then.").ConfigureAwait(false);
+            "it holds it until it is told: Resolve-PhaulMigration / phaul resolve on this host.").ConfigureAwait(false);
+        await _recorder.WriteIfPossibleAsync(new PeerUntold()).ConfigureAwait(false);
         return false;
     }
 
-    private async Task<(DestinationMessage? Answer, Exception? Failure)> SettleAsync(Settle.Types.Verdict verdict, TimeSpan limit)
-    {
-        using var end = new CancellationTokenSource(limit);
-        var pause = FirstPause;
-        Exception? failure = null;
-        while (!end.IsCancellationRequested)
-        {
-            try
-            {
-                var connection = await PhaulConnector.ConnectAsync(_request.Destination, _request.ConnectTimeout,
-                    new ConnectionOptions { PeerTimeout = _request.PeerTimeout }, end.Token)
-                    .ConfigureAwait(false);
-                await using var remote = new RemoteDestination(connection);
-                return (await remote.SettleAsync(_recorder.MigrationId, verdict, end.Token).ConfigureAwait(false), null);
-            }
-            catch (PhaulException exception) when (IsWorthAnotherTry(exception.ErrorId))
-            {
-                failure = exception;
-            }
-            catch (PhaulException exception)
-            {
-                return (null, exception);
-            }
-            catch (OperationCanceledException) when (end.IsCancellationRequested)
-            {
-                break;
-            }
-            catch (Exception exception)
-            {
-                // Whatever it was, the program waits: giving up is worse than another try.
-                failure = exception;
-            }
-
-            await Task.Delay(pause, end.Token).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
-            pause = TimeSpan.FromTicks(Math.Min(pause.Ticks * 2, LongestPause.Ticks));
-        }
-
-        return (null, failure ?? new PhaulException(PhaulErrorId.TimedOut, "the destination did not answer in time"));
-    }
-
-    // A host that is being restarted, or a relay on the way to it, can answer with anything. Only the destination's own word
-    // on this migration is final. A journal that cannot be written is not: the disk may be full for a while only, or an earlier
-    // verdict, whose connection broke, is just being carried out.
-    private static bool IsWorthAnotherTry(PhaulErrorId errorId) =>
-        errorId is not (PhaulErrorId.InDoubt or PhaulErrorId.RestoreFailed or PhaulErrorId.InvalidRequest);
+    private Task<(DestinationMessage? Answer, Exception? Failure)> SettleAsync(Settle.Types.Verdict verdict, TimeSpan limit) =>
+        new VerdictDelivery(_request.Destination, _request.ConnectTimeout, _request.PeerTimeout).SettleAsync(_recorder.MigrationId, verdict, limit);
 
     private async Task<PhaulException> InDoubtAsync(string message, Exception? cause)
     {
@@ -133,9 +99,8 @@ internal sealed class CommitDelivery
             ProgramState = ProgramState.HeldOnDestination,
             CriuLog = (cause as PhaulException)?.CriuLog ?? [],
             RecommendedAction =
-                $"The source tree is gone and its images are on {_request.Destination}. They are kept: do not remove them. Restore " +
-                $"migration {_recorder.MigrationId} from them there (criu restore in its last numbered directory); this version has no " +
-                "command for that yet.",
+                $"The source tree is gone, and its memory is held, or in images, on {_request.Destination}: do not remove them. When that host can be " +
+                $"reached, here: Resolve-PhaulMigration / phaul resolve {_recorder.MigrationId}.",
         };
     }
 }

@@ -129,9 +129,7 @@ internal sealed class Handover : IPhaulLocal
         _tree = TreeWatch.Open(tree);
         // Zombies among its children are no sign that CRIU has begun to kill it.
         _endedBefore = _tree.Exited.Count;
-        await _recorder.WriteAsync(new TreeIdentity(
-            tree.BootId,
-            tree.Members.Select(member => new JournaledProcess(member.Pid, (long)member.StartTime, member.Command)).ToArray())).ConfigureAwait(false);
+        await _recorder.WriteAsync(tree.ToRecord()).ConfigureAwait(false);
 
         var received = await _remote.ReceiveImagesAsync(
             async token => ImageBytes =
@@ -192,7 +190,7 @@ internal sealed class Handover : IPhaulLocal
             {
                 Step = MigrationState.Committing,
                 ProgramState = ProgramState.HeldOnDestination,
-                RecommendedAction = "See why these processes do not exit (/proc/PID/stack); the destination holds the program until its server ends, and keeps its images.",
+                RecommendedAction = "See why these processes do not exit (/proc/PID/stack); the destination holds the program. When they are gone: Resolve-PhaulMigration / phaul resolve.",
             };
         }
 

@@ -101,8 +101,14 @@ internal sealed class RemoteDestination : IPhaulRemote, IAsyncDisposable
             new SourceMessage { Settle = new Settle { MigrationId = migrationId, Verdict = verdict } },
             verdict == Settle.Types.Verdict.Committed
                 ? DestinationMessage.BodyOneofCase.Running
-                : DestinationMessage.BodyOneofCase.Discarded,
+                : verdict == Settle.Types.Verdict.Ask ? DestinationMessage.BodyOneofCase.Standing : DestinationMessage.BodyOneofCase.Discarded,
             cancellationToken).ConfigureAwait(false);
+
+    /// <summary>Over a server's control socket: has it settle what it holds.</summary>
+    public async Task<Resolved> ResolveAsync(string migrationId, OperatorWord word, string by, CancellationToken cancellationToken) =>
+        (await RequestAsync(
+            new SourceMessage { Resolve = new Resolve { MigrationId = migrationId, Word = word.ToString(), By = by } },
+            DestinationMessage.BodyOneofCase.Resolved, cancellationToken).ConfigureAwait(false)).Resolved;
 
     /// <summary>One-way: for the destination's own records.</summary>
     public Task RecordAsync(SourceMessage message, CancellationToken cancellationToken) => WriteAsync(message, cancellationToken);

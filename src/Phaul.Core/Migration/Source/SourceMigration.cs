@@ -107,8 +107,13 @@ public sealed class SourceMigration
         await journal.AppendAsync(
             new Begun(
                 MigrationId, MigrationSide.Source, Environment.MachineName, Request.Mode, Request.Pid, tree.Root.Command,
-                Request.Destination.ToString(), workDirectory.Path) { PhaulVersion = PhaulVersion.Current },
+                Request.Destination.ToString(), workDirectory.Path)
+            {
+                PhaulVersion = PhaulVersion.Current,
+                KeepImages = Request.KeepImages,
+            },
             durable: false, cancellationToken).ConfigureAwait(false);
+        await journal.AppendAsync(tree.ToRecord(), durable: false, cancellationToken).ConfigureAwait(false);
         return new MigrationRecorder(MigrationSide.Source, MigrationId, journal, _observer);
     }
 
@@ -128,6 +133,11 @@ public sealed class SourceMigration
         {
             _connection = await migration.ConnectAsync(cancellationToken).ConfigureAwait(false);
             _destinationHost = _connection.Peer.HostName;
+            await recorder.WriteAsync(new PeerMet(
+                _connection.Peer.HostName, _connection.Peer.Address, _connection.Peer.Fingerprint,
+                new PeerEndpoint(
+                    Request.Destination.Host, Request.Destination.Port, Request.Destination.UnixSocketPath, Request.Destination.InsecureLoopback)))
+                .ConfigureAwait(false);
             await using var remote = new RemoteDestination(_connection);
             await using var gate = new CommitGate();
             gate.CallOffOn(cancellationToken, () => new PhaulException(PhaulErrorId.Cancelled, "The migration was cancelled"));
@@ -281,7 +291,7 @@ public sealed class SourceMigration
                 ProgramState = programState,
                 CriuLog = error.CriuLog,
                 RecommendedAction = error.RecommendedAction
-                    ?? (_heldCopyIsGone ? null : "The destination may hold a frozen copy that will not run; it ends with the server there."),
+                    ?? (_heldCopyIsGone ? null : "The destination may hold a frozen copy that will not run until it is told to discard it: Resolve-PhaulMigration / phaul resolve."),
                 Result = result,
             };
         }

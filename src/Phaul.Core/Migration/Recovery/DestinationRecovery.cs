@@ -1,0 +1,328 @@
+// Settling on the destination what an earlier server left: from its journal, its images and a verdict.
+
+using System.Text.Json;
+using Phaul.Criu;
+using Phaul.Engines;
+using Phaul.Journal;
+using Phaul.Native;
+using Phaul.Procfs;
+using Phaul.Wire;
+using Verdict = Phaul.Wire.Settle.Types.Verdict;
+
+namespace Phaul;
+
+/// <summary>
+/// What is done about a migration that nobody holds in memory. The journal says how far it had come; a verdict that was carried
+/// out already is confirmed, so that it may be given as often as one likes.
+/// </summary>
+internal sealed class DestinationRecovery
+{
+    private static readonly TimeSpan DeathLimit = TimeSpan.FromSeconds(30);
+
+    private readonly StateDirectory _stateDirectory;
+    private readonly string _criuPath;
+    private readonly bool _followCriuLog;
+    private readonly IProgress<MigrationEvent>? _observer;
+
+    public DestinationRecovery(StateDirectory stateDirectory, string criuPath, bool followCriuLog, IProgress<MigrationEvent>? observer) =>
+        (_stateDirectory, _criuPath, _followCriuLog, _observer) = (stateDirectory, criuPath, followCriuLog, observer);
+
+    /// <summary>How it ended here.</summary>
+    /// <param name="State">The state now.</param>
+    /// <param name="RootPid">The root pid here, where it runs.</param>
+    /// <param name="Found">What was found.</param>
+    /// <param name="Done">What was done; null: nothing.</param>
+    /// <param name="HasEnded">It ran here, and has ended.</param>
+    /// <param name="ImagesDirectory">Where images are kept; null: they are not.</param>
+    public sealed record Outcome(
+        MigrationState State, int RootPid, string Found, string? Done, bool HasEnded = false, string? ImagesDirectory = null);
+
+    /// <summary>Carries out a source's verdict.</summary>
+    /// <exception cref="PhaulException">There is no such migration, the verdict contradicts it, or CRIU could not restore.</exception>
+    public async Task<DestinationMessage> SettleAsync(
+        string migrationId, Verdict verdict, string? peerFingerprint, CancellationToken cancellationToken)
+    {
+        if (verdict == Verdict.Ask && !File.Exists(_stateDirectory.JournalPath(migrationId, MigrationSide.Destination)))
+            return new DestinationMessage { Standing = new Standing() };
+        var contents = await ReadAsync(migrationId, cancellationToken).ConfigureAwait(false);
+        if (contents.Records.OfType<PeerMet>().LastOrDefault() is { } peer)
+            RequirePeer(peer.Fingerprint, peerFingerprint);
+        if (verdict == Verdict.Ask)
+            return new DestinationMessage { Standing = new Standing { State = StateOf(contents).ToString() } };
+        var outcome = await RecoverAsync(migrationId, contents, verdict, "the source", cancellationToken).ConfigureAwait(false);
+        return outcome.State == MigrationState.Running
+            ? new DestinationMessage { Running = new Running { RootPid = outcome.RootPid } }
+            : new DestinationMessage { Discarded = new Discarded { ImagesDirectory = outcome.ImagesDirectory ?? "" } };
+    }
+
+    /// <summary>
+    /// Settles what can be settled: by the operator's word where it needs one; without it where the journal alone tells how it
+    /// must end. Null: it needs the word, or the source.
+    /// </summary>
+    /// <exception cref="PhaulException">There is no such migration, the word contradicts it, or CRIU could not restore.</exception>
+    public async Task<Outcome?> ResolveAsync(string migrationId, OperatorWord word, string by, CancellationToken cancellationToken)
+    {
+        var contents = await ReadAsync(migrationId, cancellationToken).ConfigureAwait(false);
+        var states = StatesOf(contents);
+        // Whoever has asked for the commit has seen the source tree die; who was never told Prepared cannot have let it die.
+        Verdict? verdict = states.Any(change => change.State is MigrationState.Committing or MigrationState.Running) ? Verdict.Committed
+            : states.All(change => change.State is not (MigrationState.Prepared or MigrationState.InDoubt)) ? Verdict.RolledBack
+            : word switch
+            {
+                OperatorWord.SourceIsGone => Verdict.Committed,
+                OperatorWord.SourceIsRunning => Verdict.RolledBack,
+                _ => null,
+            };
+        return verdict is null ? null : await RecoverAsync(migrationId, contents, verdict.Value, by, cancellationToken).ConfigureAwait(false);
+    }
+
+    /// <summary>A verdict counts only from the host that began the migration: any other trusted peer could end it otherwise.</summary>
+    /// <exception cref="PhaulException">It is another.</exception>
+    public static void RequirePeer(string? began, string? settles)
+    {
+        if (began == settles)
+            return;
+        throw new PhaulException(PhaulErrorId.InDoubt, "The migration was begun by another host, or by this one with another certificate")
+        {
+            RecommendedAction =
+                "Settle it with the certificate that it was begun with; if that is gone, on the destination: Resolve-PhaulMigration / phaul resolve.",
+        };
+    }
+
+    /// <summary>The last state that a journal tells.</summary>
+    public static MigrationState StateOf(JournalContents contents) =>
+        StatesOf(contents) is { Count: > 0 } states ? states[^1].State : MigrationState.Accepted;
+
+    private static IReadOnlyList<MigrationStateChange> StatesOf(JournalContents contents) =>
+        contents.Records.OfType<StateEntered>().Select(record => record.Change).ToArray();
+
+    private async Task<JournalContents> ReadAsync(string migrationId, CancellationToken cancellationToken)
+    {
+        var path = _stateDirectory.JournalPath(migrationId, MigrationSide.Destination);
+        if (!File.Exists(path))
+        {
+            throw new PhaulException(PhaulErrorId.InDoubt, $"This host has no record of migration {migrationId}")
+            {
+                RecommendedAction = $"Is this the right host, and its state directory the right one ({_stateDirectory.Path})?",
+            };
+        }
+
+        return await JournalReader.ReadAsync(path, cancellationToken).ConfigureAwait(false);
+    }
+
+    private async Task<Outcome> RecoverAsync(
+        string migrationId, JournalContents before, Verdict verdict, string by, CancellationToken cancellationToken)
+    {
+        var prepared = before.Records.OfType<Journal.Prepared>().LastOrDefault();
+        switch (StateOf(before), verdict)
+        {
+            case (MigrationState.Running, Verdict.Committed):
+                return new Outcome(MigrationState.Running, prepared?.RootPid ?? 0, "it was committed and resumed here", null);
+            case (MigrationState.Discarded, Verdict.RolledBack):
+                return new Outcome(MigrationState.Discarded, 0, "it was discarded here", null);
+            case (MigrationState.Running or MigrationState.Discarded, _):
+                throw new PhaulException(PhaulErrorId.InDoubt, $"Here the migration has ended as {StateOf(before)}, which contradicts the source");
+            // It may run: killing it on a word that cannot be true could kill the only copy.
+            case (MigrationState.Committing, Verdict.RolledBack):
+                throw new PhaulException(PhaulErrorId.InDoubt, "Here the commit has begun, which a source that rolled back cannot have asked for");
+        }
+
+        await using var journal = await MigrationJournal.OpenForRecoveryAsync(
+            _stateDirectory, migrationId, MigrationSide.Destination, cancellationToken).ConfigureAwait(false);
+        // Read again under the lock: whoever had it may have settled it meanwhile.
+        var contents = await JournalReader.ReadAsync(journal.Path, cancellationToken).ConfigureAwait(false);
+        if (StateOf(contents) != StateOf(before))
+            throw new PhaulException(PhaulErrorId.JournalFailed, $"Migration {migrationId} is just being settled by somebody else");
+        var states = StatesOf(contents);
+        await using var recorder = new MigrationRecorder(MigrationSide.Destination, migrationId, journal, _observer);
+        recorder.Continue(states, contents.Records.OfType<IterationFinished>().Select(record => record.Iteration).ToArray());
+        var outcome = verdict == Verdict.Committed
+            ? await CommitAsync(contents, recorder, cancellationToken).ConfigureAwait(false)
+            : await DiscardAsync(contents, recorder).ConfigureAwait(false);
+        await recorder.WriteIfPossibleAsync(new Resolution($"{outcome.Found}; {outcome.Done}", by)).ConfigureAwait(false);
+        await FinishAsync(contents, recorder, outcome).ConfigureAwait(false);
+        return outcome;
+    }
+
+    private static async Task<Outcome> DiscardAsync(JournalContents contents, MigrationRecorder recorder)
+    {
+        var prepared = contents.Records.OfType<Journal.Prepared>().LastOrDefault();
+        var alive = Alive(prepared);
+        var found = (prepared, alive.Count) switch
+        {
+            (null, _) => "nothing had been prepared here",
+            (_, 0) => "the restored tree is gone",
+            _ => "the restored tree is still held",
+        };
+        if (alive.Count > 0)
+        {
+            switch (HeldTasks.Look(alive.Select(process => process.Pid)))
+            {
+                case TreeHold.Unknown:
+                    throw TreeResumption.CannotTell(prepared!.RootPid, null);
+                case TreeHold.Running:
+                    throw new PhaulException(
+                        PhaulErrorId.InDoubt, $"The restored tree (pid {prepared!.RootPid}) runs here, which a source that rolled back cannot have asked for");
+            }
+        }
+
+        await KillAsync(alive, recorder).ConfigureAwait(false);
+        if (recorder.States.Count == 0)
+            await recorder.EnterAsync(MigrationState.Accepted).ConfigureAwait(false);
+        await recorder.EnterAsync(MigrationState.Discarded, prepared is null ? "the server ended" : "the source tree runs").ConfigureAwait(false);
+        return new Outcome(MigrationState.Discarded, 0, found, "discarded: the program is not here", ImagesDirectory: prepared?.ImagesDirectory);
+    }
+
+    private async Task<Outcome> CommitAsync(JournalContents contents, MigrationRecorder recorder, CancellationToken cancellationToken)
+    {
+        var prepared = contents.Records.OfType<Journal.Prepared>().LastOrDefault()
+            ?? throw new PhaulException(PhaulErrorId.InDoubt, $"The migration was never prepared here; it had come to {recorder.State}");
+        var mayHaveRun = contents.Records.LastOrDefault(record => record is Journal.Prepared or Resuming) is Resuming;
+        var alive = Alive(prepared);
+        var hold = alive.Count > 0 ? HeldTasks.Look(alive.Select(process => process.Pid)) : (TreeHold?)null;
+        if (hold == TreeHold.Unknown)
+            throw TreeResumption.CannotTell(prepared.RootPid, null);
+        await ReachCommittingAsync(recorder).ConfigureAwait(false);
+        if (hold == TreeHold.Running)
+        {
+            await recorder.EnterAsync(MigrationState.Running, "found running").ConfigureAwait(false);
+            return new Outcome(MigrationState.Running, prepared.RootPid, "the restored tree runs", "recorded that it runs here");
+        }
+
+        if (hold is null && mayHaveRun)
+        {
+            // Restored once more it would do again what it has done since: it has ended, as a program does, or with the host.
+            await recorder.EnterAsync(MigrationState.Running, "it was resumed, and has ended since").ConfigureAwait(false);
+            return new Outcome(
+                MigrationState.Running, prepared.RootPid, "the restored tree was resumed, and has ended since",
+                "recorded that it ran here; it was not restored a second time", HasEnded: true);
+        }
+
+        await KillAsync(alive, recorder).ConfigureAwait(false);
+        var pid = await RestoreAgainAsync(prepared, recorder, cancellationToken).ConfigureAwait(false);
+        return new Outcome(
+            MigrationState.Running, pid,
+            hold is null ? "the restored tree is gone, and never ran" : "the restored tree was held by nobody any more, and never ran",
+            "restored again from its images and run");
+    }
+
+    private static IReadOnlyList<JournaledProcess> Alive(Journal.Prepared? prepared) =>
+        prepared is null || prepared.BootId != ProcessIdentity.BootId().ToString()
+            ? []
+            : [.. prepared.Processes.Where(IsAlive)];
+
+    private static bool IsAlive(JournaledProcess process)
+    {
+        using var descriptor = OpenIfThere(process.Pid);
+        return descriptor is { HasExited: false } && ProcessIdentity.StartTime(process.Pid) == (ulong)process.StartTimeTicks;
+    }
+
+    /// <summary>A CRIU that was killed while it held a tree leaves it asleep; it has not run, and its pids are needed.</summary>
+    private static async Task KillAsync(IReadOnlyList<JournaledProcess> processes, MigrationRecorder recorder)
+    {
+        foreach (var process in processes)
+        {
+            using var descriptor = OpenIfThere(process.Pid);
+            // Looked at again with the pidfd in hand: the pid may have become another's in between.
+            if (descriptor is null || ProcessIdentity.StartTime(process.Pid) != (ulong)process.StartTimeTicks)
+                continue;
+            await recorder.WarnAsync($"{process.Command} ({process.Pid}), restored earlier and never run, was killed.").ConfigureAwait(false);
+            descriptor.SendSignal(Libc.SignalKill);
+            await descriptor.WaitForExitAsync(CancellationToken.None).WaitAsync(DeathLimit).ConfigureAwait(false);
+        }
+    }
+
+    private static ProcessDescriptor? OpenIfThere(int pid)
+    {
+        try
+        {
+            return ProcessDescriptor.Open(pid);
+        }
+        catch (NativeException exception) when (exception.Errno is Libc.Esrch or Libc.Enoent or Libc.Einval)
+        {
+            return null;
+        }
+    }
+
+    private static async Task ReachCommittingAsync(MigrationRecorder recorder)
+    {
+        if (recorder.State == MigrationState.Prepared)
+            await recorder.EnterAsync(MigrationState.InDoubt, "an earlier server ended").ConfigureAwait(false);
+        if (recorder.State != MigrationState.Committing)
+            await recorder.EnterAsync(MigrationState.Committing, "the source tree is gone", durable: true).ConfigureAwait(false);
+    }
+
+    private async Task<int> RestoreAgainAsync(Journal.Prepared prepared, MigrationRecorder recorder, CancellationToken cancellationToken)
+    {
+        var restore = prepared.RestoreOptions is { ValueKind: JsonValueKind.String } json
+            ? ProcessOptionsOnWire.FromMessage(RestoreOptions.Parser.ParseJson(json.GetString()!))
+            : new ProcessOptions();
+        await using var criuLog = CriuLogFollower.For(recorder, Path.GetDirectoryName(prepared.ImagesDirectory)!, _followCriuLog);
+        await using var criu = new CriuClient(new CriuClientOptions { CriuPath = _criuPath });
+        async Task<HeldTree> RestoreAsync(CancellationToken token)
+        {
+            var tree = await HeldTree.RestoreAsync(criu, prepared.ImagesDirectory, restore, token).ConfigureAwait(false);
+            await recorder.WriteAsync(
+                prepared with
+                {
+                    RootPid = tree.Tree.RootPid,
+                    BootId = tree.Tree.BootId,
+                    Processes = tree.Tree.Members
+                        .Select(member => new JournaledProcess(member.Pid, (long)member.StartTime, member.Command)).ToArray(),
+                },
+                durable: true).ConfigureAwait(false);
+            return tree;
+        }
+
+        HeldTree? held = null;
+        try
+        {
+            held = await RestoreAsync(cancellationToken).ConfigureAwait(false);
+            held = await TreeResumption.RunAsync(
+                held,
+                async (lost, why) =>
+                {
+                    await recorder.WarnAsync($"{why}. It is restored once more.").ConfigureAwait(false);
+                    await lost.DiscardAsync().ConfigureAwait(false);
+                    await lost.DisposeAsync().ConfigureAwait(false);
+                    return held = await RestoreAsync(CancellationToken.None).ConfigureAwait(false);
+                },
+                recorder, durable: true).ConfigureAwait(false);
+            await recorder.EnterIfPossibleAsync(MigrationState.Running).ConfigureAwait(false);
+            return held.Tree.RootPid;
+        }
+        finally
+        {
+            if (held is not null)
+                await held.DisposeAsync().ConfigureAwait(false);
+        }
+    }
+
+    /// <summary>The result, as a server would have written it, and no images of a program that runs.</summary>
+    private async Task FinishAsync(JournalContents contents, MigrationRecorder recorder, Outcome outcome)
+    {
+        var begun = contents.Records.OfType<Begun>().FirstOrDefault();
+        var images = contents.Records.OfType<ImagesPlace>().LastOrDefault()?.Directory;
+        if (images is not null && outcome.State == MigrationState.Running && begun is { KeepImages: false }
+            && WorkDirectory.TryRemove(images) is { } obstacle)
+        {
+            await recorder.WarnAsync($"The images in {images} could not be removed: {obstacle}").ConfigureAwait(false);
+        }
+
+        if (begun is null)
+            return;
+        var result = ResolvedResult.Of(begun, contents, recorder) with
+        {
+            State = outcome.State,
+            ProgramState = outcome switch
+            {
+                { HasEnded: true } => ProgramState.Gone,
+                { State: MigrationState.Running } => ProgramState.RunningOnDestination,
+                _ => ProgramState.RunningOnSource,
+            },
+            DestinationPid = outcome.State == MigrationState.Running ? outcome.RootPid : null,
+            ImagesDirectory = images is not null && Directory.Exists(images) ? images : null,
+        };
+        await recorder.WriteIfPossibleAsync(new Finished(result), durable: true).ConfigureAwait(false);
+    }
+}
