@@ -80,8 +80,7 @@ internal static class ResolveCommand
                         Limit = arguments.GetValue(limit) ?? defaults.Limit,
                         Word = word,
                         By = $"phaul resolve, {Environment.UserName}",
-                    },
-                    pump);
+                    });
                 return arguments.GetValue(id) is { } one
                     ? await ReportAsync(pump, await resolver.ResolveAsync(one, signals.Token))
                     : await ReportAllAsync(pump, resolver.ResolveAllAsync(signals.Token));

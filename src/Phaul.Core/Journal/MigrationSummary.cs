@@ -87,6 +87,7 @@ public sealed record MigrationSummary
         var records = contents.Records;
         var begun = records.OfType<Begun>().FirstOrDefault();
         var result = records.OfType<Finished>().LastOrDefault()?.Result;
+        var peer = records.OfType<PeerMet>().LastOrDefault()?.Name ?? begun?.Peer;
         // A result is the end only until a state is entered after it: a resolution goes on where the first end was none.
         var last = records.LastOrDefault(r => r is Finished || (r is StateEntered entered && entered.Change.Side == side));
         var end = last is Finished ? result : null;
@@ -103,8 +104,8 @@ public sealed record MigrationSummary
             Mode = result?.Mode ?? begun?.Mode,
             Pid = begun?.Pid,
             ProcessName = result?.ProcessName ?? begun?.ProcessName,
-            SourceHost = result?.SourceHost ?? (side == MigrationSide.Source ? begun?.Host : begun?.Peer),
-            DestinationHost = result?.DestinationHost ?? (side == MigrationSide.Destination ? begun?.Host : begun?.Peer),
+            SourceHost = result?.SourceHost ?? (side == MigrationSide.Source ? begun?.Host : peer),
+            DestinationHost = result?.DestinationHost ?? (side == MigrationSide.Destination ? begun?.Host : peer),
             StartTime = result?.StartTime ?? begun?.Time,
             Duration = end?.Duration ?? (isRunning ? now : records.LastOrDefault()?.Time) - begun?.Time,
             Downtime = result?.Downtime,

@@ -150,5 +150,5 @@ public sealed class ResolvePhaulMigrationCommand : HistoryCmdlet
         }
     }
 
-    private string? FullPath(string? path) => path is null ? null : GetUnresolvedProviderPathFromPSPath(path);
+    private string FullPath(string path) => GetUnresolvedProviderPathFromPSPath(path);
 }

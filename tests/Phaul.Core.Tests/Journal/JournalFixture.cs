@@ -100,6 +100,7 @@ internal static class Sample
             "/images/2",
             JsonDocument.Parse("""{"a":[1,{"b":"\n"}]}""").RootElement),
         new Resuming(),
+        new NeverRan(),
         new PeerMet("höst b", "10.77.0.2:7248", new string('A', 64), new PeerEndpoint("b", 7248, null, false)),
         new PeerUntold(),
         new PeerTold(),

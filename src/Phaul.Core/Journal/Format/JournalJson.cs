@@ -23,6 +23,7 @@ namespace Phaul.Journal;
 [JsonSerializable(typeof(Warning))]
 [JsonSerializable(typeof(Prepared))]
 [JsonSerializable(typeof(Resuming))]
+[JsonSerializable(typeof(NeverRan))]
 [JsonSerializable(typeof(PeerMet))]
 [JsonSerializable(typeof(PeerUntold))]
 [JsonSerializable(typeof(PeerTold))]

@@ -35,6 +35,7 @@ internal static class JournalLine
         ("warning", typeof(Warning)),
         ("prepared", typeof(Prepared)),
         ("resuming", typeof(Resuming)),
+        ("neverRan", typeof(NeverRan)),
         ("peerMet", typeof(PeerMet)),
         ("peerUntold", typeof(PeerUntold)),
         ("peerTold", typeof(PeerTold)),

@@ -35,6 +35,9 @@ public sealed record Prepared(
 /// </summary>
 public sealed record Resuming : JournalRecord;
 
+/// <summary>Destination: the tree of the last <see cref="Prepared"/> was found never to have run, and to be lost: it may be restored again.</summary>
+public sealed record NeverRan : JournalRecord;
+
 /// <summary>Who the other host is, and on the source how it is reached: what settling needs after a crash.</summary>
 /// <param name="Name">Its host name, as it said.</param>
 /// <param name="Address">The address it was reached by, or came from.</param>

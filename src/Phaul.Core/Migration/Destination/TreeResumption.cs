@@ -45,6 +45,7 @@ internal static class TreeResumption
                     return held;
             }
 
+            await recorder.WriteAsync(new NeverRan(), durable).ConfigureAwait(false);
             held = await restoreAgain(held, $"CRIU ended while it resumed the restored tree ({exception.Message})").ConfigureAwait(false);
         }
 

@@ -177,7 +177,9 @@ internal sealed class DestinationRecovery
     {
         var prepared = contents.Records.OfType<Journal.Prepared>().LastOrDefault()
             ?? throw new PhaulException(PhaulErrorId.InDoubt, $"The migration was never prepared here; it had come to {recorder.State}");
-        var mayHaveRun = contents.Records.LastOrDefault(record => record is Journal.Prepared or Resuming) is Resuming;
+        // CRIU kills what it holds when it loses its server, and says so, also after the server had journalled that it would resume.
+        var mayHaveRun = contents.Records.LastOrDefault(record => record is Journal.Prepared or Resuming or NeverRan) is Resuming
+            && CriuLastWord.OfRestore(prepared.ImagesDirectory) != false;
         var alive = Alive(prepared);
         var hold = alive.Count > 0 ? HeldTasks.Look(alive.Select(process => process.Pid)) : (TreeHold?)null;
         if (hold == TreeHold.Unknown)
@@ -195,9 +197,10 @@ internal sealed class DestinationRecovery
             await recorder.EnterAsync(MigrationState.Running, "it was resumed, and has ended since").ConfigureAwait(false);
             return new Outcome(
                 MigrationState.Running, prepared.RootPid, "the restored tree was resumed, and has ended since",
-                "recorded that it ran here; it was not restored a second time", HasEnded: true);
+                $"recorded that it ran here; it was not restored a second time (its images are kept in {prepared.ImagesDirectory})", HasEnded: true);
         }
 
+        await recorder.WriteAsync(new NeverRan(), durable: true).ConfigureAwait(false);
         await KillAsync(alive, recorder).ConfigureAwait(false);
         var pid = await RestoreAgainAsync(prepared, recorder, cancellationToken).ConfigureAwait(false);
         return new Outcome(
@@ -303,7 +306,7 @@ internal sealed class DestinationRecovery
     {
         var begun = contents.Records.OfType<Begun>().FirstOrDefault();
         var images = contents.Records.OfType<ImagesPlace>().LastOrDefault()?.Directory;
-        if (images is not null && outcome.State == MigrationState.Running && begun is { KeepImages: false }
+        if (images is not null && outcome is { State: MigrationState.Running, HasEnded: false } && begun is { KeepImages: false }
             && WorkDirectory.TryRemove(images) is { } obstacle)
         {
             await recorder.WarnAsync($"The images in {images} could not be removed: {obstacle}").ConfigureAwait(false);

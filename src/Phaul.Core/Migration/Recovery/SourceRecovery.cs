@@ -56,7 +56,7 @@ internal sealed class SourceRecovery
                 return await RollBackAsync("it had not come to the program yet", ProgramState.RunningOnSource, cancellationToken).ConfigureAwait(false);
 
             var tree = await SourceTree.LookAsync(identity, cancellationToken).ConfigureAwait(false);
-            var killed = SourceTree.WasKilledByCriu(contents.Records.OfType<ImagesPlace>().LastOrDefault()?.Directory);
+            var killed = CriuLastWord.OfDump(contents.Records.OfType<ImagesPlace>().LastOrDefault()?.Directory);
             switch (tree.Fate)
             {
                 case TreeFate.Alive:

@@ -1,7 +1,6 @@
 // The one fact that decides how a migration ends: is the source tree alive?
 
 using Phaul.Engines;
-using Phaul.Images;
 using Phaul.Journal;
 using Phaul.Native;
 using Phaul.Procfs;
@@ -64,34 +63,6 @@ internal sealed record SourceTree(TreeFate Fate, string Words)
                     TreeFate.HeldByCriu,
                     tracer != 0 ? $"the source tree is still held by process {tracer} (criu)" : "the source tree was killed and has not exited yet");
             }
-        }
-    }
-
-    /// <summary>
-    /// What CRIU has written about the end of its dump: false, it let the tree go; true, it began to kill it; null, its log does
-    /// not tell (or is gone).
-    /// </summary>
-    public static bool? WasKilledByCriu(string? workDirectory)
-    {
-        if (workDirectory is null || !Directory.Exists(workDirectory) || ImageChain.Continue(workDirectory).Last is not { } images)
-            return null;
-        try
-        {
-            bool? killed = null;
-            foreach (var line in File.ReadLines(Path.Combine(images.Path, DumpRequest.DumpLog)))
-            {
-                // The last step of a dump, with what is done to the tasks: 1 resumed, 2 killed (compel's task states).
-                if (line.Contains("Unfreezing tasks into 1", StringComparison.Ordinal))
-                    killed = false;
-                else if (line.Contains("Unfreezing tasks into 2", StringComparison.Ordinal))
-                    killed = true;
-            }
-
-            return killed;
-        }
-        catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
-        {
-            return null;
         }
     }
 
