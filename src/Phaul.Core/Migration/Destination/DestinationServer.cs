@@ -359,7 +359,7 @@ public sealed class DestinationServer : IAsyncDisposable
     {
         await AnswerAsync(connection, message.Request, answer).ConfigureAwait(false);
         // The other side closes; closing first could lose the answer that is still under way.
-        await connection.ReceiveControlAsync(SourceMessage.Parser, _stopping.Token).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        await ((Task)connection.ReceiveControlAsync(SourceMessage.Parser, _stopping.Token)).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
     }
 
     /// <summary>What can be settled without a person. It must not keep sources waiting, and failing is no reason not to serve.</summary>
