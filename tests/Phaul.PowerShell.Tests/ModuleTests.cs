@@ -66,6 +66,19 @@ public sealed class ModuleTests : IDisposable
         Assert.All(shell.Streams.Error, error => Assert.Equal(ErrorCategory.ObjectNotFound, error.CategoryInfo.Category));
     }
 
+    [Theory]
+    [InlineData("127.0.0.1 -Port 9 -InsecureLoopback", "-InsecureLoopback", "127.0.0.1:9")]
+    [InlineData("-UnixSocketPath /none", "-UnixSocketPath /none", "/none")]
+    public void The_target_of_an_error_can_be_piped_in_again(string first, string again, string destination)
+    {
+        string options = $"-StateDirectory {_session.Directory} -Force";
+        var error = _session.Error(
+            $"try {{ Invoke-PhaulMigration 2147483 {first} {options} -ErrorAction Stop }} catch {{ $failed = $_ }}; "
+            + $"$failed.TargetObject | Invoke-PhaulMigration {again} {options}");
+        Assert.StartsWith("ProcessNotFound,", error.FullyQualifiedErrorId);
+        Assert.Equal(destination, PSObject.AsPSObject(error.TargetObject).Properties["Destination"].Value);
+    }
+
     [Fact]
     public void A_job_that_fails_has_the_error_and_says_so()
     {

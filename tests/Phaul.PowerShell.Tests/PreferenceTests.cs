@@ -28,6 +28,7 @@ public sealed class PreferenceTests : IDisposable
             $"@{{ UnixSocketPath = '/from-the-file'; 'Invoke-PhaulMigration:StateDirectory' = '{_session.Directory}'; PeerTimeout = '2s' }}");
         Assert.Equal("/from-the-file", Destination("Invoke-PhaulMigration 2147483 -Force"));
         Assert.Equal("/given", Destination("Invoke-PhaulMigration 2147483 -UnixSocketPath /given -Force"));
+        Assert.Equal("b:7248", Destination("Invoke-PhaulMigration 2147483 b -InsecureLoopback -Force"));
         Assert.Equal("/session", Destination(
             "$PSDefaultParameterValues['*-Phaul*:UnixSocketPath'] = '/session'; "
             + "try { Invoke-PhaulMigration 2147483 -Force } finally { $PSDefaultParameterValues.Clear() }"));
@@ -44,6 +45,7 @@ public sealed class PreferenceTests : IDisposable
 
     [Theory]
     [InlineData("@{ Mode = 'Sideways' }", "Mode")]
+    [InlineData("@{ ThrottleLimit = 0 }", "ThrottleLimit")]
     [InlineData("@{ Port = (Get-Random) }", "not used")]
     [InlineData("not a hashtable", "not used")]
     [InlineData("@{", "not used")]

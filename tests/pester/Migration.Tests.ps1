@@ -146,7 +146,7 @@ finally { [IO.File]::WriteAllText('/shared/after-stop', "`$(`$Error[0].FullyQual
         $programs += $third = Start-Program $lab a counter, 4, 1
         $run = Get-FromHost $lab a @"
 `$moved = $($first.Id), $($second.Id), $($third.Id) | Get-Process -Id { `$_ } | Invoke-PhaulMigration -ComputerName 10.77.0.2 -Force -ErrorVariable failed -ErrorAction SilentlyContinue -WarningAction Ignore |
-  Where-Object { `$_.PSTypeNames -contains 'Phaul.PhaulMigrationResult' }
+  Where-Object { `$_ -is [Phaul.PhaulMigrationResult] }
 `$result = [pscustomobject]@{ Moved = @(`$moved.Pid); Count = `$failed.Count; Target = `$failed[0].TargetObject.Id; Id = `$failed[0].FullyQualifiedErrorId
   Text = `$failed[0].ErrorDetails.Message; State = "`$(`$failed[0].Exception.ProgramState)" }
 "@
@@ -165,7 +165,7 @@ finally { [IO.File]::WriteAllText('/shared/after-stop', "`$(`$Error[0].FullyQual
     It 'stops at the first that cannot be moved with -ErrorAction Stop' {
         $programs += $first = Start-Program $lab a undumpable, sysv
         $programs += $second = Start-Program $lab a counter, 4, 1
-        $output = Invoke-OnHost $lab a "try { Get-Process -Id $($first.Id), $($second.Id) | Sort-Object Name -Descending | Invoke-PhaulMigration -ComputerName 10.77.0.2 -Force -ErrorAction Stop } catch { 'caught ' + `$_.TargetObject.Id }"
+        $output = Invoke-OnHost $lab a "try { Get-Process -Id $($first.Id), $($second.Id) | Sort-Object Name -Descending | Invoke-PhaulMigration -ComputerName 10.77.0.2 -Force -ErrorAction Stop } catch [Phaul.PhaulException] { 'caught ' + `$_.TargetObject.Id }"
         $output | Should -Contain "caught $($first.Id)"
         Test-OnHost $lab a $second.Id | Should -BeTrue
         $first, $second | ForEach-Object { Assert-Continuity $_ }
@@ -209,6 +209,7 @@ finally { [IO.File]::WriteAllText('/shared/after-stop', "`$(`$Error[0].FullyQual
 
     It 'checks without touching anything, beside another module''s Google.Protobuf' {
         $programs += $counter = Start-Program $lab a counter, 4, 1
+        $history = Get-FromHost $lab b '$result = @(Get-PhaulMigration).Count'
         $checks = Get-FromHost $lab a @"
 `$name = [System.Reflection.AssemblyName]::new('Google.Protobuf, Version=99.0.0.0')
 `$builder = [System.Reflection.Emit.PersistedAssemblyBuilder]::new(`$name, [object].Assembly)
@@ -226,6 +227,7 @@ finally { [IO.File]::WriteAllText('/shared/after-stop', "`$(`$Error[0].FullyQual
         $checks.Where{ $_.Verdict -eq 'Failed' } | Should -BeNullOrEmpty
         $checks.Name | Should -Contain 'CriuVersion'
         Get-FromHost $lab a '$result = Get-Process counter | Test-PhaulMigration 10.77.0.2 -Quiet' | Should -BeTrue
+        Get-FromHost $lab b '$result = @(Get-PhaulMigration).Count' | Should -Be $history
         Test-OnHost $lab a $counter.Id | Should -BeTrue
         Assert-Continuity $counter
     }
@@ -335,5 +337,19 @@ try { $socket.Connect([System.Net.Sockets.UnixDomainSocketEndPoint]::new('/run/p
     It 'is refused where it would trust nobody' {
         $output = Invoke-OnHost $lab b 'Set-Content /etc/phaul/nobody "# nobody"; try { Start-PhaulServer -Address 10.77.0.2 -TrustedCertificate /etc/phaul/nobody } catch { "refused " + $_.FullyQualifiedErrorId + " " + @(Get-PhaulServer).Count }'
         $output | Should -BeLike 'refused InvalidRequest,*StartPhaulServerCommand 0'
+    }
+}
+
+Describe 'Certificates' {
+    It 'makes a key and a certificate, once, and others only by force' {
+        $made = New-PhaulCertificate TestDrive:/own -Name host-a -Validity 30d
+        $made.Subject | Should -Be 'CN=host-a'
+        $made.Fingerprint | Should -Be ([Convert]::ToHexString([Security.Cryptography.SHA256]::HashData([Security.Cryptography.X509Certificates.X509Certificate2]::new($made.CertificatePath).RawData)))
+        (Get-Item $made.KeyPath).UnixMode | Should -Be '-rw-------'
+        ($made | Format-Table | Out-String -Width 160) | Should -Match $made.Fingerprint
+
+        { New-PhaulCertificate TestDrive:/own } | Should -Throw -ErrorId 'InvalidRequest,Phaul.PowerShell.Cmdlets.NewPhaulCertificateCommand'
+        New-PhaulCertificate TestDrive:/own -Force -WhatIf | Should -BeNullOrEmpty
+        (New-PhaulCertificate TestDrive:/own -Force).Fingerprint | Should -Not -Be $made.Fingerprint
     }
 }

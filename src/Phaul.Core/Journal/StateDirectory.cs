@@ -120,6 +120,21 @@ public sealed class StateDirectory
         }
     }
 
+    /// <summary>Removes what one side has written of a migration, as far as it can be removed.</summary>
+    internal void Forget(string id, MigrationSide side)
+    {
+        try
+        {
+            File.Delete(JournalPath(id, side));
+            if (!Directory.EnumerateFileSystemEntries(MigrationPath(id)).Any())
+                Directory.Delete(MigrationPath(id));
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            // It stays in the history, then
+        }
+    }
+
     internal static string ChooseDefault(Func<string, string?> environment, bool isRoot, string home)
     {
         if (environment("PHAUL_STATE_DIRECTORY") is { Length: > 0 } chosen)

@@ -41,7 +41,6 @@ public abstract class MigrationCmdlet : TrustCmdlet
     [Parameter(Position = 1, ParameterSetName = ByIdSet, ValueFromPipelineByPropertyName = true)]
     [Parameter(Position = 0, ParameterSetName = ByProcessSet, ValueFromPipelineByPropertyName = true)]
     [Alias("HostName", "Cn")]
-    [ValidateNotNullOrEmpty]
     public string? ComputerName { get; set; }
 
     /// <summary>The TCP port of the destination's server.</summary>
@@ -162,6 +161,7 @@ public abstract class MigrationCmdlet : TrustCmdlet
             yield return RareOptions.Apply(Option, new MigrationRequest
             {
                 Pid = id,
+                ProcessStartTime = MigrationRequest.StartTimeOf(id),
                 Destination = destination,
                 Mode = Mode,
                 Options = new ProcessOptions
@@ -192,20 +192,30 @@ public abstract class MigrationCmdlet : TrustCmdlet
 
     private MigrationEndpoint Destination()
     {
-        if (ComputerName is null == UnixSocketPath is null)
+        string? computer = string.IsNullOrEmpty(ComputerName) ? null : ComputerName, socket = UnixSocketPath;
+        bool isComputerGiven = MyInvocation.BoundParameters.ContainsKey(nameof(ComputerName));
+        if (computer is not null && socket is not null
+            && isComputerGiven != MyInvocation.BoundParameters.ContainsKey(nameof(UnixSocketPath)))
         {
-            ThrowTerminatingError(FailureRecord.InvalidParameter(
-                ComputerName is null ? "DestinationMissing" : "DestinationAmbiguous",
-                ComputerName is null ? "No destination was given." : "Both a computer name and a UNIX socket were given.",
-                "Give -ComputerName, or -UnixSocketPath for a server on this machine.", ComputerName));
+            // The other one is a preference
+            computer = isComputerGiven ? computer : null;
+            socket = isComputerGiven ? null : socket;
         }
 
-        (var certificate, IReadOnlyList<string> trusted) = ResolveTrust(withoutTls: UnixSocketPath is not null || InsecureLoopback);
+        if (computer is null == socket is null)
+        {
+            ThrowTerminatingError(FailureRecord.InvalidParameter(
+                computer is null ? "DestinationMissing" : "DestinationAmbiguous",
+                computer is null ? "No destination was given." : "Both a computer name and a UNIX socket were given.",
+                "Give -ComputerName, or -UnixSocketPath for a server on this machine.", computer));
+        }
+
+        (var certificate, IReadOnlyList<string> trusted) = ResolveTrust(withoutTls: socket is not null || InsecureLoopback);
         return new MigrationEndpoint
         {
-            Host = ComputerName,
+            Host = computer,
             Port = Port,
-            UnixSocketPath = FullPath(UnixSocketPath),
+            UnixSocketPath = FullPath(socket),
             Certificate = certificate,
             TrustedFingerprints = trusted,
             InsecureLoopback = InsecureLoopback,

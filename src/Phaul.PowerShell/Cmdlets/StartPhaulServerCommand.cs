@@ -68,6 +68,11 @@ public sealed class StartPhaulServerCommand : TrustCmdlet
         DestinationServerOptions options = Options();
         // In the background there is no pipeline to speak to: Get-PhaulServer and the records in the state directory tell
         var server = new DestinationServer(options, Wait ? new ServerNarrator(Streams) : null);
+        if (Wait)
+        {
+            server.Notice += Streams.WriteWarning;
+        }
+
         AwaitOrTerminate<object?>(
             async token =>
             {

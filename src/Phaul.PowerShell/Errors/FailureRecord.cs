@@ -40,7 +40,7 @@ internal static class FailureRecord
             text.Append("Cannot migrate ").Append(migration).Append(" to ").Append(migration.Destination).Append(": ");
         }
 
-        text.Append(failure.Message);
+        text.Append(failure.Message.TrimEnd('.'));
         if (failure.Host is not null || failure.Step is not null)
         {
             text.Append(" (");
@@ -56,6 +56,8 @@ internal static class FailureRecord
 
             text.Append(')');
         }
+
+        text.Append('.');
 
         if (target is Migrating.MigrationTarget)
         {

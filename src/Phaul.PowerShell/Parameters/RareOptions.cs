@@ -10,7 +10,7 @@ namespace Phaul.PowerShell.Parameters;
 internal static class RareOptions
 {
     private static readonly string[] NotOptions = [
-        nameof(MigrationRequest.Pid), nameof(MigrationRequest.Destination),
+        nameof(MigrationRequest.Pid), nameof(MigrationRequest.ProcessStartTime), nameof(MigrationRequest.Destination),
         nameof(MigrationRequest.Options), nameof(MigrationRequest.Convergence), nameof(MigrationRequest.FollowCriuLog)];
 
     /// <summary>The names that can be given, each with its type.</summary>

@@ -1,6 +1,7 @@
 // Defaults for the cmdlets' parameters out of PhaulPreference.psd1.
 
 using System.Collections;
+using System.Collections.ObjectModel;
 using System.Management.Automation;
 using System.Management.Automation.Language;
 using System.Reflection;
@@ -80,7 +81,7 @@ internal sealed class PreferenceFile
                 {
                     property.SetValue(cmdlet, Convert(found.Value, property));
                 }
-                catch (Exception wrong) when (wrong is PSInvalidCastException or ArgumentTransformationMetadataException)
+                catch (Exception wrong) when (wrong is PSInvalidCastException or MetadataException)
                 {
                     unusable.Add($"'{property.Name}' in {found.Path} was not used: {wrong.Message}");
                 }
@@ -97,7 +98,9 @@ internal sealed class PreferenceFile
             value = duration.Transform(null!, value!);
         }
 
-        return LanguagePrimitives.ConvertTo(value, property.PropertyType);
+        // A variable is what PowerShell lets validate by attributes outside of a command line
+        Collection<Attribute> rules = [.. property.GetCustomAttributes<ValidateArgumentsAttribute>()];
+        return new PSVariable(property.Name, LanguagePrimitives.ConvertTo(value, property.PropertyType), ScopedItemOptions.None, rules).Value;
     }
 
     private (string Path, object? Value)? Find(string command, string parameter)

@@ -13,6 +13,9 @@ internal sealed class PipelineMailbox : IRecordStreams
 {
     private const int MaxLines = 20_000;
 
+    // Warnings find room when the story has none
+    private const int MaxWarnings = MaxLines + 1000;
+
     private readonly object _lock = new();
     private readonly SemaphoreSlim _filled = new(0);
     private readonly Dictionary<int, ProgressRecord> _progress = [];
@@ -28,7 +31,7 @@ internal sealed class PipelineMailbox : IRecordStreams
     public void WriteError(ErrorRecord record) => Put(cmdlet => cmdlet.WriteError(record), record);
 
     /// <inheritdoc/>
-    public void WriteWarning(string text) => Put(cmdlet => cmdlet.Warn(text));
+    public void WriteWarning(string text) => PutLine(cmdlet => cmdlet.Warn(text), MaxWarnings);
 
     /// <inheritdoc/>
     public void WriteVerbose(string text) => PutLine(cmdlet => cmdlet.Tell(text));
@@ -111,11 +114,11 @@ internal sealed class PipelineMailbox : IRecordStreams
         _filled.Release();
     }
 
-    private void PutLine(Action<PhaulCmdlet> line)
+    private void PutLine(Action<PhaulCmdlet> line, int most = MaxLines)
     {
         lock (_lock)
         {
-            if (_lines == MaxLines)
+            if (_lines >= most)
             {
                 _droppedLines++;
                 return;

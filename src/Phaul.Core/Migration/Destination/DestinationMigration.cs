@@ -23,6 +23,7 @@ internal sealed class DestinationMigration : IAsyncDisposable
     private const int EndedFirst = 2;
 
     private readonly DestinationServerOptions _server;
+    private readonly StateDirectory _stateDirectory;
     private readonly PhaulConnection _connection;
     private readonly MigrationRecorder _recorder;
     private readonly WorkDirectory _workDirectory;
@@ -48,9 +49,11 @@ internal sealed class DestinationMigration : IAsyncDisposable
     private int _rootPid;
 
     private DestinationMigration(
-        DestinationServerOptions server, PhaulConnection connection, MigrationRecorder recorder, WorkDirectory workDirectory, Begin begin)
+        DestinationServerOptions server, StateDirectory stateDirectory, PhaulConnection connection, MigrationRecorder recorder,
+        WorkDirectory workDirectory, Begin begin)
     {
-        (_server, _connection, _recorder, _workDirectory, _begin) = (server, connection, recorder, workDirectory, begin);
+        (_server, _stateDirectory, _connection) = (server, stateDirectory, connection);
+        (_recorder, _workDirectory, _begin) = (recorder, workDirectory, begin);
         _options = ProcessOptionsOnWire.FromMessage(begin.Options ?? new RestoreOptions());
         _journaledOptions = JsonSerializer.SerializeToElement(Google.Protobuf.JsonFormatter.Default.Format(ProcessOptionsOnWire.ToMessage(_options)));
     }
@@ -92,7 +95,7 @@ internal sealed class DestinationMigration : IAsyncDisposable
             await recorder.WriteAsync(
                 new PeerMet(connection.Peer.HostName, connection.Peer.Address, connection.Peer.Fingerprint)).ConfigureAwait(false);
             await recorder.EnterAsync(MigrationState.Accepted).ConfigureAwait(false);
-            return new DestinationMigration(server, connection, recorder, workDirectory, begin);
+            return new DestinationMigration(server, stateDirectory, connection, recorder, workDirectory, begin);
         }
         catch
         {
@@ -206,6 +209,9 @@ internal sealed class DestinationMigration : IAsyncDisposable
         await EndCriuLogAsync().ConfigureAwait(false);
         // Not disposed: a second verdict may be waiting for it.
         await _recorder.DisposeAsync().ConfigureAwait(false);
+        // Checks touch nothing, the history included
+        if (_begin.CheckOnly)
+            _stateDirectory.Forget(MigrationId, MigrationSide.Destination);
         _calledOff.Dispose();
         _superseded.Dispose();
     }

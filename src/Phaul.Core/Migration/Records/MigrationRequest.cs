@@ -10,6 +10,12 @@ public sealed record MigrationRequest
     /// <summary>The root pid of the tree to move.</summary>
     public required int Pid { get; init; }
 
+    /// <summary>
+    /// When that process began (<see cref="StartTimeOf"/>), if the request may wait before it is run: the pid can be another
+    /// program's by then, which is not to be moved. Null: whoever has the pid.
+    /// </summary>
+    public ulong? ProcessStartTime { get; init; }
+
     /// <summary>Where to.</summary>
     public required MigrationEndpoint Destination { get; init; }
 
@@ -54,6 +60,9 @@ public sealed record MigrationRequest
 
     /// <summary>Raise a <see cref="CriuLogEvent"/> for each line that CRIU logs on this host.</summary>
     public bool FollowCriuLog { get; init; }
+
+    /// <summary>When a process began, in clock ticks since boot; null if there is none of that pid.</summary>
+    public static ulong? StartTimeOf(int pid) => Native.ProcessIdentity.StartTime(pid);
 }
 
 /// <summary>How to reach a destination, and how both sides know each other.</summary>

@@ -54,7 +54,7 @@ public sealed class SourceMigration
     public async Task<IReadOnlyList<CheckResult>> CheckAsync(CancellationToken cancellationToken = default)
     {
         RequestRules.Check(Request);
-        var tree = ProcessTree.Capture(Request.Pid);
+        var tree = CaptureTree();
         await using var remote = new RemoteDestination(await ConnectAsync(cancellationToken).ConfigureAwait(false));
         return await Preflight(tree).RunAsync(remote, checkOnly: true, cancellationToken).ConfigureAwait(false);
     }
@@ -70,7 +70,7 @@ public sealed class SourceMigration
             throw new InvalidOperationException("A migration can be run once.");
         _ = JitWarmUp.Completion;
         RequestRules.Check(Request);
-        var tree = ProcessTree.Capture(Request.Pid);
+        var tree = CaptureTree();
         var workDirectory = WorkDirectory.For(Request.WorkDirectory ?? _stateDirectory.ImagesPath, MigrationId, MigrationSide.Source);
         await using var recorder = await BeginJournalAsync(tree, workDirectory, cancellationToken).ConfigureAwait(false);
         var run = new Run(this, tree, workDirectory, recorder);
@@ -93,6 +93,18 @@ public sealed class SourceMigration
         }
 
         return result;
+    }
+
+    private ProcessTree CaptureTree()
+    {
+        var tree = ProcessTree.Capture(Request.Pid);
+        return Request.ProcessStartTime is not { } began || began == tree.Root.StartTime
+            ? tree
+            : throw new PhaulException(
+                PhaulErrorId.ProcessNotFound, $"Process {Request.Pid} has ended, and {tree.Root.Command} has its pid now")
+            {
+                ProgramState = ProgramState.Gone,
+            };
     }
 
     private Task<PhaulConnection> ConnectAsync(CancellationToken cancellationToken) =>
