@@ -49,7 +49,7 @@ internal sealed class DestinationRecovery
             RequirePeer(peer.Fingerprint, peerFingerprint);
         if (verdict == Verdict.Ask)
             return new DestinationMessage { Standing = new Standing { State = StateOf(contents).ToString() } };
-        var outcome = await RecoverAsync(migrationId, contents, verdict, "the source", cancellationToken).ConfigureAwait(false);
+        var outcome = await RecoverAsync(migrationId, contents, verdict, byWord: false, "the source", cancellationToken).ConfigureAwait(false);
         return outcome.State == MigrationState.Running
             ? new DestinationMessage { Running = new Running { RootPid = outcome.RootPid } }
             : new DestinationMessage { Discarded = new Discarded { ImagesDirectory = outcome.ImagesDirectory ?? "" } };
@@ -73,7 +73,8 @@ internal sealed class DestinationRecovery
                 OperatorWord.SourceIsRunning => Verdict.RolledBack,
                 _ => null,
             };
-        return verdict is null ? null : await RecoverAsync(migrationId, contents, verdict.Value, by, cancellationToken).ConfigureAwait(false);
+        return verdict is null ? null : await RecoverAsync(
+            migrationId, contents, verdict.Value, word == OperatorWord.SourceIsGone, by, cancellationToken).ConfigureAwait(false);
     }
 
     /// <summary>A verdict counts only from the host that began the migration: any other trusted peer could end it otherwise.</summary>
@@ -111,7 +112,7 @@ internal sealed class DestinationRecovery
     }
 
     private async Task<Outcome> RecoverAsync(
-        string migrationId, JournalContents before, Verdict verdict, string by, CancellationToken cancellationToken)
+        string migrationId, JournalContents before, Verdict verdict, bool byWord, string by, CancellationToken cancellationToken)
     {
         var prepared = before.Records.OfType<Journal.Prepared>().LastOrDefault();
         switch (StateOf(before), verdict)
@@ -137,7 +138,7 @@ internal sealed class DestinationRecovery
         await using var recorder = new MigrationRecorder(MigrationSide.Destination, migrationId, journal, _observer);
         recorder.Continue(states, contents.Records.OfType<IterationFinished>().Select(record => record.Iteration).ToArray());
         var outcome = verdict == Verdict.Committed
-            ? await CommitAsync(contents, recorder, cancellationToken).ConfigureAwait(false)
+            ? await CommitAsync(contents, recorder, byWord, cancellationToken).ConfigureAwait(false)
             : await DiscardAsync(contents, recorder).ConfigureAwait(false);
         await recorder.WriteIfPossibleAsync(new Resolution($"{outcome.Found}; {outcome.Done}", by)).ConfigureAwait(false);
         await FinishAsync(contents, recorder, outcome).ConfigureAwait(false);
@@ -173,26 +174,30 @@ internal sealed class DestinationRecovery
         return new Outcome(MigrationState.Discarded, 0, found, "discarded: the program is not here", ImagesDirectory: prepared?.ImagesDirectory);
     }
 
-    private async Task<Outcome> CommitAsync(JournalContents contents, MigrationRecorder recorder, CancellationToken cancellationToken)
+    private async Task<Outcome> CommitAsync(
+        JournalContents contents, MigrationRecorder recorder, bool byWord, CancellationToken cancellationToken)
     {
         var prepared = contents.Records.OfType<Journal.Prepared>().LastOrDefault()
             ?? throw new PhaulException(PhaulErrorId.InDoubt, $"The migration was never prepared here; it had come to {recorder.State}");
         // CRIU kills what it holds when it loses its server, and says so, also after the server had journalled that it would resume.
-        var mayHaveRun = contents.Records.LastOrDefault(record => record is Journal.Prepared or Resuming or NeverRan) is Resuming
-            && CriuLastWord.OfRestore(prepared.ImagesDirectory) != false;
+        var wasResuming = contents.Records.LastOrDefault(record => record is Journal.Prepared or Resuming or NeverRan) is Resuming;
+        var hasRun = wasResuming ? CriuLastWord.OfRestore(prepared.ImagesDirectory) : false;
         var alive = Alive(prepared);
         var hold = alive.Count > 0 ? HeldTasks.Look(alive.Select(process => process.Pid)) : (TreeHold?)null;
         if (hold == TreeHold.Unknown)
             throw TreeResumption.CannotTell(prepared.RootPid, null);
-        await ReachCommittingAsync(recorder).ConfigureAwait(false);
         if (hold == TreeHold.Running)
         {
+            await ReachCommittingAsync(recorder).ConfigureAwait(false);
             await recorder.EnterAsync(MigrationState.Running, "found running").ConfigureAwait(false);
             return new Outcome(MigrationState.Running, prepared.RootPid, "the restored tree runs", "recorded that it runs here");
         }
 
-        if (hold is null && mayHaveRun)
+        if (hold is null && hasRun is null && !byWord)
+            throw await CannotKnowAsync(prepared, recorder).ConfigureAwait(false);
+        if (hold is null && hasRun == true)
         {
+            await ReachCommittingAsync(recorder).ConfigureAwait(false);
             // Restored once more it would do again what it has done since: it has ended, as a program does, or with the host.
             await recorder.EnterAsync(MigrationState.Running, "it was resumed, and has ended since").ConfigureAwait(false);
             return new Outcome(
@@ -200,6 +205,7 @@ internal sealed class DestinationRecovery
                 $"recorded that it ran here; it was not restored a second time (its images are kept in {prepared.ImagesDirectory})", HasEnded: true);
         }
 
+        await ReachCommittingAsync(recorder).ConfigureAwait(false);
         await recorder.WriteAsync(new NeverRan(), durable: true).ConfigureAwait(false);
         await KillAsync(alive, recorder).ConfigureAwait(false);
         var pid = await RestoreAgainAsync(prepared, recorder, cancellationToken).ConfigureAwait(false);
@@ -207,6 +213,22 @@ internal sealed class DestinationRecovery
             MigrationState.Running, pid,
             hold is null ? "the restored tree is gone, and never ran" : "the restored tree was held by nobody any more, and never ran",
             "restored again from its images and run");
+    }
+
+    /// <summary>Everything died in the moment of the resume, and CRIU's log does not say how it ended: a loss of power.</summary>
+    private static async Task<PhaulException> CannotKnowAsync(Journal.Prepared prepared, MigrationRecorder recorder)
+    {
+        var error = new PhaulException(
+            PhaulErrorId.InDoubt, "The restored tree was just being resumed when this host went down: whether it had begun to run cannot be known")
+        {
+            ProgramState = ProgramState.Unknown,
+            RecommendedAction =
+                $"If it is to run (again) as it was at the freeze: on the destination, Resolve-PhaulMigration -SourceIsGone / phaul resolve --source-is-gone. " +
+                $"Its images are in {prepared.ImagesDirectory}.",
+        };
+        if (recorder.State != MigrationState.InDoubt)
+            await recorder.EnterAsync(MigrationState.InDoubt, error.Message, durable: true).ConfigureAwait(false);
+        return error;
     }
 
     private static IReadOnlyList<JournaledProcess> Alive(Journal.Prepared? prepared) =>
