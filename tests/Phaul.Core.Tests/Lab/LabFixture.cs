@@ -103,6 +103,12 @@ public sealed class LabFixture : IAsyncLifetime
     /// <summary>Undoes <see cref="CutAsync"/>.</summary>
     public Task MendAsync() => ToolAsync("mend", Root);
 
+    /// <summary>Loses what comes in on either side, without a word.</summary>
+    public Task DropAsync() => ToolAsync("drop", Root);
+
+    /// <summary>Undoes <see cref="DropAsync"/>.</summary>
+    public Task UndropAsync() => ToolAsync("undrop", Root);
+
     /// <summary>Limits the link's bandwidth, as tc(8) spells it.</summary>
     public Task LimitAsync(string rate) => ToolAsync("limit", Root, rate);
 

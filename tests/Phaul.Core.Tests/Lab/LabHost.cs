@@ -9,6 +9,9 @@ public sealed class LabHost(string tool, string root, string name, string addres
 {
     public string Name => name;
 
+    /// <summary>The pid of its pid 1, as this machine sees it.</summary>
+    public int Init => int.Parse(init, CultureInfo.InvariantCulture);
+
     public string Address => address;
 
     /// <summary>The fingerprint of the host's certificate.</summary>

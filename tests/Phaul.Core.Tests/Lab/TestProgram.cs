@@ -24,11 +24,15 @@ public sealed class TestProgram
     /// <param name="host">The host.</param>
     /// <param name="path">The program.</param>
     /// <param name="operands">What it gets besides its log.</param>
-    public static async Task<TestProgram> StartAsync(LabFixture lab, LabHost host, string path, params string[] operands)
+    public static Task<TestProgram> StartAsync(LabFixture lab, LabHost host, string path, params string[] operands) =>
+        StartWithLogAsync(lab, host, path, Path.GetFileName(path), operands);
+
+    /// <summary>The same, with a log of another name than the program's.</summary>
+    public static async Task<TestProgram> StartWithLogAsync(LabFixture lab, LabHost host, string path, string log, params string[] operands)
     {
         var name = Path.GetFileName(path);
-        var pid = await host.StartDetachedAsync([path, "--log", $"/shared/{name}", .. operands]);
-        var program = new TestProgram(lab, name, pid, Path.Combine(lab.Shared, name));
+        var pid = await host.StartDetachedAsync([path, "--log", $"/shared/{log}", .. operands]);
+        var program = new TestProgram(lab, name, pid, Path.Combine(lab.Shared, log));
         await program.WaitForStepsAsync(20);
         return program;
     }

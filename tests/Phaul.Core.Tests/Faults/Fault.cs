@@ -1,0 +1,83 @@
+// What goes wrong, and when.
+
+namespace Phaul.Tests.Faults;
+
+/// <summary>Who or what fails.</summary>
+public enum Actor
+{
+    SourcePhaul,
+    SourceCriu,
+    DestinationPhaul,
+
+    /// <summary>Whichever CRIU the destination runs just then: the page server, or the one that restores and holds.</summary>
+    DestinationCriu,
+
+    /// <summary>The interfaces go down, which both hosts notice.</summary>
+    LinkCut,
+
+    /// <summary>Packets are lost without a word.</summary>
+    LinkDrop,
+    SourceDisk,
+    DestinationDisk,
+}
+
+/// <summary>How it fails.</summary>
+public enum Failing
+{
+    /// <summary>SIGKILL; disks: full.</summary>
+    ForGood,
+
+    /// <summary>SIGSTOP, or the link, for longer than the time-outs; then it goes on.</summary>
+    ForAWhile,
+}
+
+/// <summary>The record in a journal upon which it happens.</summary>
+public enum Moment
+{
+    SourceChecking,
+    SourceFreezing,
+    SourceTransferring,
+    SourceCommitting,
+    SourceTreeGone,
+    DestinationReceiving,
+    DestinationRestoring,
+    DestinationPrepared,
+    DestinationCommitting,
+    DestinationResuming,
+    DestinationRunning,
+}
+
+/// <summary>One cell of the matrix.</summary>
+/// <param name="Actor">Who.</param>
+/// <param name="Failing">How.</param>
+/// <param name="Moment">When.</param>
+/// <param name="Delay">How much later.</param>
+public sealed record Fault(Actor Actor, Failing Failing, Moment Moment, TimeSpan Delay = default)
+{
+    /// <summary>Every cell that can be: an actor fails while it exists.</summary>
+    public static IReadOnlyList<Fault> All { get; } =
+    [
+        .. At(Actor.SourcePhaul, Failing.ForGood, Enum.GetValues<Moment>()),
+        .. At(Actor.SourcePhaul, Failing.ForAWhile, Moment.SourceFreezing, Moment.DestinationPrepared, Moment.SourceCommitting),
+        .. At(Actor.SourceCriu, Failing.ForGood, Moment.SourceFreezing, Moment.SourceTransferring, Moment.DestinationPrepared, Moment.SourceCommitting),
+        .. At(Actor.SourceCriu, Failing.ForAWhile, Moment.SourceFreezing, Moment.SourceCommitting),
+        .. At(Actor.DestinationPhaul, Failing.ForGood,
+            Moment.DestinationReceiving, Moment.SourceTransferring, Moment.DestinationRestoring, Moment.DestinationPrepared, Moment.SourceTreeGone,
+            Moment.DestinationCommitting, Moment.DestinationResuming, Moment.DestinationRunning),
+        .. At(Actor.DestinationPhaul, Failing.ForAWhile, Moment.DestinationReceiving, Moment.DestinationPrepared, Moment.DestinationCommitting),
+        .. At(Actor.DestinationCriu, Failing.ForGood,
+            Moment.DestinationReceiving, Moment.DestinationRestoring, Moment.DestinationPrepared, Moment.SourceTreeGone, Moment.DestinationResuming),
+        .. At(Actor.DestinationCriu, Failing.ForAWhile, Moment.DestinationReceiving, Moment.DestinationPrepared),
+        .. At(Actor.LinkCut, Failing.ForAWhile,
+            Moment.DestinationReceiving, Moment.SourceTransferring, Moment.DestinationPrepared, Moment.SourceTreeGone, Moment.DestinationRunning),
+        .. At(Actor.LinkDrop, Failing.ForAWhile, Moment.DestinationReceiving, Moment.DestinationPrepared, Moment.SourceTreeGone, Moment.DestinationRunning),
+        .. At(Actor.SourceDisk, Failing.ForGood, Moment.SourceFreezing, Moment.SourceTransferring),
+        .. At(Actor.DestinationDisk, Failing.ForGood, Moment.DestinationReceiving, Moment.DestinationPrepared),
+    ];
+
+    /// <inheritdoc/>
+    public override string ToString() => $"{Actor} {(Failing == Failing.ForGood ? "for good" : "for a while")} at {Moment}" +
+        (Delay == default ? "" : $" + {Delay.TotalMilliseconds:0} ms");
+
+    private static IEnumerable<Fault> At(Actor actor, Failing failing, params Moment[] moments) => moments.Select(moment => new Fault(actor, failing, moment));
+}
