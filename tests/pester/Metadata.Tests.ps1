@@ -29,7 +29,7 @@ Describe 'The manifest' {
 
     It 'exports every cmdlet of the design' {
         'Get-PhaulIteration', 'Get-PhaulMigration', 'Get-PhaulServer', 'Invoke-PhaulMigration', 'New-PhaulCertificate',
-        'Start-PhaulServer', 'Stop-PhaulServer', 'Test-PhaulMigration' | Should -BeIn $manifest.ExportedCmdlets.Keys
+        'Resolve-PhaulMigration', 'Start-PhaulServer', 'Stop-PhaulServer', 'Test-PhaulMigration' | Should -BeIn $manifest.ExportedCmdlets.Keys
     }
 
     It 'has the version of the assembly' {

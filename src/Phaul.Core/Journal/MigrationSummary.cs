@@ -53,6 +53,9 @@ public sealed record MigrationSummary
     /// <summary>It did not end (as far as the journal can be read) and nobody is at it, or it is in doubt: it has to be settled.</summary>
     public bool NeedsResolution { get; init; }
 
+    /// <summary>The program was handed over, but the process ended before it had cleared up. Nothing has to be decided.</summary>
+    public bool HasLeftovers { get; init; }
+
     /// <summary>What is wrong with the journal; null if nothing is.</summary>
     public string? Corruption { get; init; }
 
@@ -113,6 +116,7 @@ public sealed record MigrationSummary
             BytesSent = result?.BytesSent ?? iterations.Sum(iteration => iteration.BytesSent),
             IsRunning = isRunning,
             NeedsResolution = state == MigrationState.InDoubt || (!isRunning && (!isSettled || PeerIsUntold(records))),
+            HasLeftovers = !isRunning && isSettled && result is null && state is (MigrationState.Completed or MigrationState.Running),
             Corruption = corruption,
             NewerVersion = contents.NewerVersion,
             Error = result?.Error,

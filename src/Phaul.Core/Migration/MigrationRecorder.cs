@@ -81,6 +81,14 @@ internal sealed class MigrationRecorder : IAsyncDisposable
         }
     }
 
+    /// <summary>The same, from what the journal holds.</summary>
+    public void Continue(JournalContents contents)
+    {
+        var states = contents.Records.OfType<StateEntered>().Select(record => record.Change).ToArray();
+        if (states.Length > 0)
+            Continue(states, contents.Records.OfType<IterationFinished>().Select(record => record.Iteration).ToArray());
+    }
+
     public Task WriteAsync(JournalRecord record, bool durable = false) => _journal.AppendAsync(record, durable, CancellationToken.None);
 
     /// <summary>For records after the commit: the hand-over must not fail because a disk is full.</summary>

@@ -83,7 +83,7 @@ public sealed class ResolvePhaulMigrationCommand : HistoryCmdlet
     {
         IEnumerable<string> ids = All
             ? AwaitOrTerminate(token => History.ReadAsync(token), Directory.Path)
-                .Where(summary => summary.NeedsResolution).Select(summary => summary.MigrationId).Distinct().Reverse()
+                .Where(summary => summary.NeedsResolution || summary.HasLeftovers).Select(summary => summary.MigrationId).Distinct().Reverse()
             : MigrationId.SelectMany(Matching);
         foreach (string id in ids)
         {

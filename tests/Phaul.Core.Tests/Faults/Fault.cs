@@ -60,7 +60,9 @@ public sealed record Fault(Actor Actor, Failing Failing, Moment Moment, TimeSpan
         .. At(Actor.SourcePhaul, Failing.ForGood, Enum.GetValues<Moment>()),
         .. At(Actor.SourcePhaul, Failing.ForAWhile, Moment.SourceFreezing, Moment.DestinationPrepared, Moment.SourceCommitting),
         .. At(Actor.SourceCriu, Failing.ForGood, Moment.SourceFreezing, Moment.SourceTransferring, Moment.DestinationPrepared, Moment.SourceCommitting),
-        .. At(Actor.SourceCriu, Failing.ForAWhile, Moment.SourceFreezing, Moment.SourceCommitting),
+        // CRIU is started after the record, and has ended soon after the next one
+        new(Actor.SourceCriu, Failing.ForAWhile, Moment.SourceFreezing, TimeSpan.FromMilliseconds(60)),
+        .. At(Actor.SourceCriu, Failing.ForAWhile, Moment.SourceTransferring),
         .. At(Actor.DestinationPhaul, Failing.ForGood,
             Moment.DestinationReceiving, Moment.SourceTransferring, Moment.DestinationRestoring, Moment.DestinationPrepared, Moment.SourceTreeGone,
             Moment.DestinationCommitting, Moment.DestinationResuming, Moment.DestinationRunning),

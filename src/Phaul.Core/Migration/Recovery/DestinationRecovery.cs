@@ -134,9 +134,8 @@ internal sealed class DestinationRecovery
         var contents = await JournalReader.ReadAsync(journal.Path, cancellationToken).ConfigureAwait(false);
         if (StateOf(contents) != StateOf(before))
             throw new PhaulException(PhaulErrorId.JournalFailed, $"Migration {migrationId} is just being settled by somebody else");
-        var states = StatesOf(contents);
         await using var recorder = new MigrationRecorder(MigrationSide.Destination, migrationId, journal, _observer);
-        recorder.Continue(states, contents.Records.OfType<IterationFinished>().Select(record => record.Iteration).ToArray());
+        recorder.Continue(contents);
         var outcome = verdict == Verdict.Committed
             ? await CommitAsync(contents, recorder, byWord, cancellationToken).ConfigureAwait(false)
             : await DiscardAsync(contents, recorder).ConfigureAwait(false);

@@ -49,7 +49,7 @@ public sealed class MigrationResolver
         }
 
         var summaries = await _history.ReadAsync(cancellationToken).ConfigureAwait(false);
-        foreach (var summary in summaries.Where(summary => summary.NeedsResolution).Reverse())
+        foreach (var summary in summaries.Where(summary => summary.NeedsResolution || summary.HasLeftovers).Reverse())
             yield return await TryResolveAsync(summary, cancellationToken).ConfigureAwait(false);
     }
 
@@ -87,6 +87,8 @@ public sealed class MigrationResolver
                 };
             }
 
+            if (summary.HasLeftovers)
+                return await Leftovers.RemoveAsync(_stateDirectory, summary, _observer, cancellationToken).ConfigureAwait(false);
             return summary.Side == MigrationSide.Source
                 ? await new SourceRecovery(_stateDirectory, _options, _observer).ResolveAsync(summary, cancellationToken).ConfigureAwait(false)
                 : await ResolveDestinationAsync(summary, cancellationToken).ConfigureAwait(false);

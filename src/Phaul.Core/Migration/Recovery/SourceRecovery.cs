@@ -30,8 +30,7 @@ internal sealed class SourceRecovery
             _stateDirectory, summary.MigrationId, MigrationSide.Source, cancellationToken).ConfigureAwait(false);
         var contents = await JournalReader.ReadAsync(journal.Path, cancellationToken).ConfigureAwait(false);
         await using var recorder = new MigrationRecorder(MigrationSide.Source, summary.MigrationId, journal, _observer);
-        var states = contents.Records.OfType<StateEntered>().Select(record => record.Change).ToArray();
-        recorder.Continue(states, contents.Records.OfType<IterationFinished>().Select(record => record.Iteration).ToArray());
+        recorder.Continue(contents);
         return await new Case(this, summary, contents, recorder).SettleAsync(cancellationToken).ConfigureAwait(false);
     }
 
