@@ -3,12 +3,15 @@
 
 using System.Diagnostics;
 using System.Runtime.InteropServices;
+using Microsoft.Win32.SafeHandles;
 
 const int blocks = 256, blockLength = 16 << 10;
 
 if (args is not ["--log", var path])
     return 2;
-using var log = new FileStream(path, FileMode.Append, FileAccess.Write, FileShare.ReadWrite, bufferSize: 0);
+// .NET's own FileMode.Append only seeks; a file that is truly appended to may differ in size on both hosts
+const int writeOnlyCreateAppend = 0x1 | 0x40 | 0x400;
+using var log = new FileStream(new SafeFileHandle(Open(path, writeOnlyCreateAppend, 0x1A4), ownsHandle: true), FileAccess.Write, bufferSize: 0);
 var heap = new byte[blocks][];
 var made = new long[blocks];
 long step = 0, ticks = 0, rounds = 0, wanted = 0;
@@ -66,3 +69,6 @@ int HashCode(int block) => (int)(made[block] * blocks + block);
 void Write(string line) => log.Write(System.Text.Encoding.ASCII.GetBytes(line + "\n"));
 
 static string Word(bool ok) => ok ? "ok" : "FAILED";
+
+[DllImport("libc", EntryPoint = "open", SetLastError = true)]
+static extern nint Open([MarshalAs(UnmanagedType.LPUTF8Str)] string path, int flags, int mode);

@@ -46,6 +46,7 @@ internal static class MigrateCommand
         var connectTimeout = Quantities.Span("--connect-timeout", "Time allowed to connect and authenticate [default: 15s]");
         var peerTimeout = Quantities.Span("--peer-timeout", "A destination that is silent for so long is taken for lost [default: 15s]");
         var keepImages = new Option<bool>("--keep-images") { Description = "Keep images and logs on both hosts after success" };
+        var autoDedup = new Option<bool>("--auto-dedup") { Description = "Pre-copy: free on the destination's disk what a later iteration has overwritten" };
         var durable = new Option<bool>("--durable") { Description = "Images and journal reach the disk before the commit" };
         var destination = new DestinationArguments();
         var tree = new TreeArguments();
@@ -62,7 +63,7 @@ internal static class MigrateCommand
         foreach (var option in (Option[])[bandwidth, limitFrozen, maxDowntime, maxIterations, minPages, maxGrowth, maxFrozen, connectTimeout, peerTimeout])
             command.Add(option);
         host.AddTo(command);
-        foreach (var option in (Option[])[keepImages, durable, json, verbose, criuLog])
+        foreach (var option in (Option[])[autoDedup, keepImages, durable, json, verbose, criuLog])
             command.Add(option);
 
         command.SetAction(async (arguments, _) =>
@@ -87,6 +88,7 @@ internal static class MigrateCommand
                     CriuPath = arguments.GetValue(host.Criu)!,
                     WorkDirectory = arguments.GetValue(host.WorkDirectory),
                     StateDirectory = arguments.GetValue(host.StateDirectory),
+                    AutoDedup = arguments.GetValue(autoDedup),
                     KeepImages = arguments.GetValue(keepImages),
                     BandwidthLimit = arguments.GetValue(bandwidth),
                     LimitFrozenPart = arguments.GetValue(limitFrozen),

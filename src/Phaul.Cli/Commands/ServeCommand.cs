@@ -35,6 +35,7 @@ internal static class ServeCommand
         var unix = new Option<string?>("--unix") { Description = "Listen on a UNIX socket (mode 0600) instead of TCP", HelpName = "PATH" };
         var maxMigrations = Quantities.Number("--max-migrations", "At most so many migrations at once", defaults.MaxMigrations, 1, 1000);
         var minFree = Quantities.Size("--min-free", "Refuse migrations that would leave less free on the work directory's disk [default: 64M]");
+        var maxFailed = Quantities.Number("--max-failed-images", "Keep the images of at most so many failed migrations", defaults.MaxFailedImages, 0, 1000);
         var peerTimeout = Quantities.Span("--peer-timeout", "A source that is silent for so long is taken for lost [default: 15s]");
         var resolve = new Option<bool>("--resolve")
         {
@@ -54,7 +55,7 @@ internal static class ServeCommand
         };
         peers.AddTo(command);
         host.AddTo(command);
-        foreach (var option in (Option[])[maxMigrations, minFree, peerTimeout, resolve, json, verbose, criuLog])
+        foreach (var option in (Option[])[maxMigrations, minFree, maxFailed, peerTimeout, resolve, json, verbose, criuLog])
             command.Add(option);
 
         command.SetAction(async (arguments, _) =>
@@ -77,6 +78,7 @@ internal static class ServeCommand
                     MaxMigrations = arguments.GetValue(maxMigrations),
                     MinFreeBytes = arguments.GetValue(minFree) ?? defaults.MinFreeBytes,
                     ResolveAtStart = arguments.GetValue(resolve),
+                    MaxFailedImages = arguments.GetValue(maxFailed),
                     PeerTimeout = arguments.GetValue(peerTimeout) ?? defaults.PeerTimeout,
                     FollowCriuLog = arguments.GetValue(criuLog),
                 });

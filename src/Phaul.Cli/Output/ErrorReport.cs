@@ -15,7 +15,7 @@ internal static class ErrorReport
             text.WriteLine($"  host     {error.Host}");
         if (error.Step is not null)
             text.WriteLine($"  step     {error.Step}");
-        text.WriteLine($"  program  {(error.ErrorId == PhaulErrorId.InvalidRequest ? "was not touched" : Describe(error.ProgramState))}");
+        text.WriteLine($"  program  {Describe(error)}");
         for (var line = 0; line < error.CriuLog.Count; line++)
             text.WriteLine($"  {(line == 0 ? "criu" : "    ")}     {error.CriuLog[line]}");
         if (error.Result?.ImagesDirectory is { } images)
@@ -24,6 +24,13 @@ internal static class ErrorReport
             text.WriteLine($"  next     {error.RecommendedAction}");
         return text.ToString();
     }
+
+    private static string Describe(PhaulException error) => error switch
+    {
+        { ErrorId: PhaulErrorId.InvalidRequest } => "was not touched",
+        { WasNeverStopped: true } => "runs on the source, and was never stopped",
+        _ => Describe(error.ProgramState),
+    };
 
     /// <summary>Where the program is, in a few words.</summary>
     public static string Describe(ProgramState state) => state switch

@@ -12,8 +12,14 @@ internal sealed class WorkDirectory
     public string Path { get; }
 
     public static WorkDirectory For(string parent, string migrationId, MigrationSide side) =>
-        new(System.IO.Path.Combine(
-            System.IO.Path.GetFullPath(parent), $"{Journal.MigrationId.Check(migrationId)}-{side.ToString().ToLowerInvariant()}"));
+        new(System.IO.Path.Combine(System.IO.Path.GetFullPath(parent), Journal.MigrationId.Check(migrationId) + Suffix(side)));
+
+    /// <summary>The migrations that have a directory of this side there.</summary>
+    public static IEnumerable<string> MigrationsIn(string parent, MigrationSide side) => !Directory.Exists(parent)
+        ? []
+        : Directory.EnumerateDirectories(parent, $"*{Suffix(side)}")
+            .Select(path => System.IO.Path.GetFileName(path)[..^Suffix(side).Length])
+            .Where(Journal.MigrationId.IsValid);
 
     /// <exception cref="PhaulException">It cannot be made, or exists.</exception>
     public void Create()
@@ -33,6 +39,8 @@ internal sealed class WorkDirectory
             };
         }
     }
+
+    private static string Suffix(MigrationSide side) => $"-{side.ToString().ToLowerInvariant()}";
 
     /// <summary>Removes it with all it holds; null if it is gone, otherwise why not.</summary>
     public string? TryRemove() => TryRemove(Path);

@@ -27,6 +27,32 @@ public sealed class RefusalTests(LabFixture lab) : EndToEndTest(lab)
     }
 
     [SkippableFact]
+    public async Task PreCopyWhereDirtyMemoryIsNotTrackedAndAutoDoesWithout()
+    {
+        RequireLab();
+        Skip.If(await TracksDirtyMemoryAsync(), "this kernel tracks dirty memory; the tests in guests use that");
+        var program = await StartOnAAsync("counter", "8", "20");
+        var server = await ServeAsync();
+
+        var precopy = Migrate(program, null, "--mode", "pre-copy");
+        var message = await AssertFailsAsync(precopy, Refused, PhaulErrorId.CheckFailed, ProgramState.RunningOnSource);
+        Assert.Contains("DirtyTracking", message);
+        Assert.Contains("--mode StopAndCopy", precopy.ErrorText);
+        Assert.DoesNotContain("PreCopying", precopy.States);
+        await program.AssertRunsOnlyOnAsync(Lab.A, Story(precopy, server));
+
+        var auto = Migrate(program);
+        await AssertSucceedsAsync(auto);
+        Assert.Equal("StopAndCopy", auto.Last("result").GetProperty("mode").GetString());
+        var warning = auto.Last("warning").GetProperty("message").GetString();
+        Assert.Contains("CONFIG_MEM_SOFT_DIRTY", warning);
+        Assert.Contains("Boot the source with a kernel", warning);
+        await program.AssertRunsOnlyOnAsync(Lab.B, Story(auto, server));
+    }
+
+    private async Task<bool> TracksDirtyMemoryAsync() => await Lab.A.TryAsync("criu", "check", "--feature", "mem_dirty_track") == 0;
+
+    [SkippableFact]
     public async Task AConnectionThatMayNotBeMoved()
     {
         RequireLab();

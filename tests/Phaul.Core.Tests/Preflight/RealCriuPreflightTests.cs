@@ -10,6 +10,15 @@ namespace Phaul.Tests.Preflight;
 public sealed class RealCriuPreflightTests(RealCriu criu)
 {
     [SkippableFact]
+    public async Task TheTrialOfDirtyTrackingAgreesWithTheKernel()
+    {
+        string path = criu.Require();
+        var facts = await CriuFacts.ProbeAsync(path, CancellationToken.None);
+        var failure = await TrackingTrial.RunAsync(path, CancellationToken.None);
+        Assert.True(facts.Features!.MemTrack == failure is null, failure);
+    }
+
+    [SkippableFact]
     public async Task BothSidesPassAProgramOnAHostThatCanMoveIt()
     {
         string path = criu.Require();

@@ -260,6 +260,18 @@ public sealed class SourceChecksTests : IDisposable
     }
 
     [Theory]
+    [InlineData(MigrationMode.Auto, CheckVerdict.Warning)]
+    [InlineData(MigrationMode.PreCopy, CheckVerdict.Failed)]
+    public void DoesNotTrustAFeatureThatFailsWhenTried(MigrationMode mode, CheckVerdict verdict)
+    {
+        var facts = Criu42 with { Features = new CriuFeatures { MemTrack = true }, TrackingFailure = "CRIU PreDump: failed" };
+        var finding = Assert.Single(SourceChecks.DirtyTracking(facts, mode));
+        Assert.Equal(verdict, finding.Verdict);
+        Assert.Contains("CRIU PreDump: failed", finding.Message);
+        Assert.NotNull(finding.Remedy);
+    }
+
+    [Theory]
     [InlineData(3, 16, CheckVerdict.Failed)]
     [InlineData(3, 17, CheckVerdict.Warning)]
     [InlineData(4, 1, CheckVerdict.Passed)]

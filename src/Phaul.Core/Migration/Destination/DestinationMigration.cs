@@ -303,6 +303,7 @@ internal sealed class DestinationMigration : IAsyncDisposable
             WorkDirectory = _workDirectory.Path,
             CriuPath = _server.CriuPath,
             Options = _options,
+            AutoDedup = _begin.AutoDedup,
             MigrationId = MigrationId,
         });
         await _phaul.WarmUpAsync(_calledOff.Token).ConfigureAwait(false);

@@ -95,7 +95,7 @@ public sealed class DestinationServer : IAsyncDisposable
                 .Select(summary => summary.MigrationId)
                 .Distinct()
                 .ToArray();
-            await Task.Run(() => RemoveOldImages(history), cancellationToken).ConfigureAwait(false);
+            await TrimFailedImagesAsync(cancellationToken).ConfigureAwait(false);
             _listener = PhaulListener.Start(new ListenOptions
             {
                 Address = Options.Address,
@@ -172,24 +172,9 @@ public sealed class DestinationServer : IAsyncDisposable
         _stopping.Dispose();
     }
 
-    // Memory images of programs that run elsewhere: large, and nobody's business. Whatever is not settled keeps its images.
-    private void RemoveOldImages(IReadOnlyList<MigrationSummary> history)
-    {
-        foreach (var summary in history)
-        {
-            if (summary is not { Side: MigrationSide.Destination, State: MigrationState.Discarded, NeedsResolution: false, IsRunning: false }
-                || summary is not { Corruption: null, NewerVersion: null, LastRecordTime: { } end }
-                || DateTimeOffset.UtcNow - end < Options.FailedImagesRetention)
-            {
-                continue;
-            }
-
-            var images = WorkDirectory.For(
-                Options.WorkDirectory ?? _stateDirectory.ImagesPath, summary.MigrationId, MigrationSide.Destination);
-            if (images.TryRemove() is { } obstacle)
-                Notice?.Invoke($"The images in {images.Path} could not be removed: {obstacle}");
-        }
-    }
+    private Task TrimFailedImagesAsync(CancellationToken cancellationToken) => FailedImages.TrimAsync(
+        _stateDirectory, Options.WorkDirectory ?? _stateDirectory.ImagesPath, MigrationSide.Destination,
+        Options.MaxFailedImages, Options.FailedImagesRetention, text => Notice?.Invoke(text), cancellationToken);
 
     private async Task StopOnceAsync()
     {
@@ -281,6 +266,8 @@ public sealed class DestinationServer : IAsyncDisposable
                 };
             }
 
+            // So that what failed before leaves its disk to this one.
+            await TrimFailedImagesAsync(_stopping.Token).ConfigureAwait(false);
             migration = await DestinationMigration.AcceptAsync(
                 Options, _stateDirectory, connection, first.Begin, _observer, _stopping.Token).ConfigureAwait(false);
         }

@@ -50,8 +50,11 @@ public sealed record DestinationServerOptions
     /// <summary>A peer that is silent for so long is taken for lost. Default 15 s.</summary>
     public TimeSpan PeerTimeout { get; init; } = TimeSpan.FromSeconds(15);
 
-    /// <summary>Images of failed migrations older than this are removed at the start of the server. Default 7 days.</summary>
+    /// <summary>Images of failed migrations older than this are removed when the server starts and when a migration begins. Default 7 days.</summary>
     public TimeSpan FailedImagesRetention { get; init; } = TimeSpan.FromDays(7);
+
+    /// <summary>Images of so many failed migrations are kept, the latest; those of others are removed at the same times. Default 3.</summary>
+    public int MaxFailedImages { get; init; } = 3;
 
     /// <summary>Raise a <see cref="CriuLogEvent"/> for each line that CRIU logs on this host.</summary>
     public bool FollowCriuLog { get; init; }

@@ -49,6 +49,7 @@ internal sealed class MigrationPreflight
                 Options = ProcessOptionsOnWire.ToMessage(_request.Options),
                 KeepImages = _request.KeepImages,
                 Durable = _request.Durable,
+                AutoDedup = _request.AutoDedup,
             },
             cancellationToken).ConfigureAwait(false);
         var all = here.Concat(there).ToArray();

@@ -18,7 +18,7 @@ internal static class SourceChecks
         ProcessTree tree, MigrationRequest request, string workDirectory, CancellationToken cancellationToken = default)
     {
         using var probing = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
-        var criu = CriuFacts.ProbeAsync(request.CriuPath, probing.Token);
+        var criu = CriuFacts.ProbeAsync(request.CriuPath, probing.Token, NeedsTracking(request.Mode));
         try
         {
             var inspection = TreeInspector.InspectAsync(tree, probing.Token);
@@ -68,17 +68,21 @@ internal static class SourceChecks
         void OfTree(string name, Func<TreeInspection, IEnumerable<Finding>> check) => checks.AddAfter(name, inspection, check);
     }
 
+    private static bool NeedsTracking(MigrationMode mode) => mode is not (MigrationMode.StopAndCopy or MigrationMode.PostCopy);
+
     /// <summary>Whether CRIU can tell what changed between two looks.</summary>
     internal static IReadOnlyList<Finding> DirtyTracking(CriuFacts facts, MigrationMode mode)
     {
         const string kernel =
             "Boot the source with a kernel that has CONFIG_MEM_SOFT_DIRTY (those of Debian, Ubuntu and Fedora on x86-64 do)";
-        if (mode is MigrationMode.StopAndCopy or MigrationMode.PostCopy) return [new(CheckVerdict.Skipped, $"{mode} does not need it.")];
+        if (!NeedsTracking(mode)) return [new(CheckVerdict.Skipped, $"{mode} does not need it.")];
         if (facts.Version is null) return [new(CheckVerdict.Skipped, "There is no criu that could be asked.")];
-        if (facts.Features is { MemTrack: true }) return [new(CheckVerdict.Passed, "criu and this kernel track dirty memory.")];
+        if (facts.Features is { MemTrack: true } && facts.TrackingFailure is null) return [new(CheckVerdict.Passed, "criu and this kernel track dirty memory.")];
 
         string why = facts.Features is null
             ? $"Whether dirty memory is tracked could not be found out: {facts.FeatureFailure}"
+            : facts.TrackingFailure is { } failure
+            ? $"Dirty memory should be tracked here, but a pre-dump of a process made for the trial failed: {failure}"
             : "This kernel does not track dirty memory (no CONFIG_MEM_SOFT_DIRTY)";
         return mode == MigrationMode.Auto
             ? [new(

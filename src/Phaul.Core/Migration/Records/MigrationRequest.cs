@@ -40,6 +40,17 @@ public sealed record MigrationRequest
     /// <summary>Keep images and logs on both hosts after success. After failure they are kept anyway.</summary>
     public bool KeepImages { get; init; }
 
+    /// <summary>Images of failed migrations older than this are removed on this host when a migration begins. Default 7 days.</summary>
+    public TimeSpan FailedImagesRetention { get; init; } = TimeSpan.FromDays(7);
+
+    /// <summary>Images of so many failed migrations are kept on this host, the latest. Default 3.</summary>
+    public int MaxFailedImages { get; init; } = 3;
+
+    /// <summary>
+    /// Pre-copy: free on the destination's disk what a later iteration has overwritten, so that memory is not held twice there.
+    /// </summary>
+    public bool AutoDedup { get; init; }
+
     /// <summary>Limit in bytes per second while the program runs; null for none. At least 64 KiB/s.</summary>
     public long? BandwidthLimit { get; init; }
 

@@ -85,6 +85,10 @@ public sealed class PhaulException : Exception
     /// <summary>Where the program is now.</summary>
     public ProgramState ProgramState { get; init; } = ProgramState.RunningOnSource;
 
+    /// <summary>The migration came to an end while memory was still being copied: the program runs, and was at no time stopped for it.</summary>
+    public bool WasNeverStopped => ProgramState == ProgramState.RunningOnSource
+        && Result is { States: { Count: > 0 } states } && states.All(change => change.State != MigrationState.Freezing);
+
     /// <summary>The last lines of CRIU's log where CRIU was involved, errors preferred, at most 20.</summary>
     public IReadOnlyList<string> CriuLog { get; init; } = [];
 

@@ -19,6 +19,7 @@ internal static class RequestRules
             $"MaxFrozen is {request.MaxFrozen}; one second to one day are allowed.");
         Require(
             request.BandwidthLimit is null or >= 64 << 10, $"BandwidthLimit is {request.BandwidthLimit} bytes a second; at least 65536 are needed.");
+        Require(request.MaxFailedImages >= 0, $"MaxFailedImages is {request.MaxFailedImages}; it cannot be negative.");
         Require(request.ConnectTimeout > TimeSpan.Zero, "ConnectTimeout must be positive.");
         Require(request.PeerTimeout >= TimeSpan.FromSeconds(1), "PeerTimeout must be at least one second.");
         Require(request.Options.LogLevel is >= 0 and <= 4, $"CRIU's log level is {request.Options.LogLevel}; 0 to 4 are allowed.");

@@ -72,12 +72,18 @@ public sealed class SourceMigration
         RequestRules.Check(Request);
         var tree = CaptureTree();
         var workDirectory = WorkDirectory.For(Request.WorkDirectory ?? _stateDirectory.ImagesPath, MigrationId, MigrationSide.Source);
+        var notices = new List<string>();
+        await FailedImages.TrimAsync(
+            _stateDirectory, Request.WorkDirectory ?? _stateDirectory.ImagesPath, MigrationSide.Source,
+            Request.MaxFailedImages, Request.FailedImagesRetention, notices.Add, cancellationToken).ConfigureAwait(false);
         await using var recorder = await BeginJournalAsync(tree, workDirectory, cancellationToken).ConfigureAwait(false);
         var run = new Run(this, tree, workDirectory, recorder);
         PhaulMigrationResult result;
         try
         {
             await recorder.EnterAsync(MigrationState.Connecting).ConfigureAwait(false);
+            foreach (var notice in notices)
+                await recorder.WarnAsync(notice).ConfigureAwait(false);
             await run.MigrateAsync(cancellationToken).ConfigureAwait(false);
             result = await run.FinishAsync(null).ConfigureAwait(false);
         }

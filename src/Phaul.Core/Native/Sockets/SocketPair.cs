@@ -6,7 +6,7 @@ using Microsoft.Win32.SafeHandles;
 namespace Phaul.Native;
 
 /// <summary>Makes pairs of connected UNIX sockets, closed on exec.</summary>
-internal static unsafe class SocketPair
+public static unsafe class SocketPair
 {
     private const int SocketLevel = 1;
     private const int SendBufferForce = 32;
@@ -42,7 +42,7 @@ internal static unsafe class SocketPair
 
     /// <summary>A pair of sequenced packet sockets, as CRIU takes them for its RPC; the second end is for a child to inherit.</summary>
     /// <exception cref="NativeException">The pair cannot be made.</exception>
-    public static (PacketSocket Ours, SafeFileHandle Inheritable) CreatePacket()
+    internal static (PacketSocket Ours, SafeFileHandle Inheritable) CreatePacket()
     {
         var (first, second) = Create(Libc.SocketSequencedPacket);
         return (new PacketSocket(new SafeFileHandle(first, ownsHandle: true)), new SafeFileHandle(second, ownsHandle: true));

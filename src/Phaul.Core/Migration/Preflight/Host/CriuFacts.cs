@@ -26,11 +26,17 @@ internal sealed record CriuFacts(string Path)
     /// <summary>Why it could not find out.</summary>
     public string? FeatureFailure { get; init; }
 
+    /// <summary>Why dirty memory is not tracked although it says so; null: it is, or it was not tried.</summary>
+    public string? TrackingFailure { get; init; }
+
     /// <summary>What its own check of the kernel found wrong; null: nothing.</summary>
     public string? CheckFailure { get; init; }
 
     /// <summary>Asks a CRIU.</summary>
-    public static async Task<CriuFacts> ProbeAsync(string path, CancellationToken cancellationToken)
+    /// <param name="path">The CRIU.</param>
+    /// <param name="cancellationToken">Gives up.</param>
+    /// <param name="tryTracking">Where it says that it tracks dirty memory, see whether it does.</param>
+    public static async Task<CriuFacts> ProbeAsync(string path, CancellationToken cancellationToken, bool tryTracking = false)
     {
         var facts = new CriuFacts(path);
         var client = new CriuClient(new CriuClientOptions
@@ -68,7 +74,9 @@ internal sealed record CriuFacts(string Path)
                 facts = facts with { CheckFailure = Words(e) };
             }
 
-            return facts;
+            return tryTracking && facts.Features is { MemTrack: true }
+                ? facts with { TrackingFailure = await TrackingTrial.RunAsync(path, cancellationToken).ConfigureAwait(false) }
+                : facts;
         }
     }
 

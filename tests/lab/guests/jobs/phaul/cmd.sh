@@ -14,7 +14,7 @@ if [[ $LAB_HOST == dst ]]; then
   server=$!
   await_line out/serve.log '^listening'
   meet serving
-  meet end
+  meet end 1800
   kill "$server"
   wait "$server"
   exit

@@ -1,0 +1,52 @@
+// The last step of a migration within one machine: what an engine of your own looks like.
+
+using Phaul;
+using Phaul.Criu;
+using Phaul.Criu.Rpc;
+using Phaul.Images;
+
+namespace MoveInPlace;
+
+/// <summary>
+/// Dumps the program for the last time, copies the images, and restores it from the server's. On one machine the pid is free only
+/// when the program is dead, so a restore that fails leaves it in its images. Between two hosts it can be restored and held in
+/// post-restore before post-dump is acknowledged, so that it never is: that is how Phaul itself does it.
+/// </summary>
+public sealed class InPlace(PhaulServer server) : IPhaulLocal
+{
+    /// <inheritdoc/>
+    public async Task DumpCopyRestoreAsync(
+        CriuClient criu, PhaulConfig config, string lastClientImagesPath, CancellationToken cancellationToken = default)
+    {
+        var images = ImageChain.Continue(config.WorkDirectory).OpenNext();
+        var dump = new CriuOpts
+        {
+            Pid = config.Pid,
+            ImagesDirFd = -1,
+            ImagesDir = images.Path,
+            LogFile = "dump.log",
+            Ps = new PageServerInfo { Fd = criu.MemoryDescriptor },
+        };
+        if (lastClientImagesPath.Length > 0)
+        {
+            dump.TrackMem = true;
+            dump.ParentImg = images.Parent!;
+        }
+
+        // Frozen from here on. Until this handler returns, whatever goes wrong resumes the program.
+        await criu.DumpAsync(
+            dump,
+            CriuNotifications.At(CriuNotificationKind.PostDump, async (_, token) =>
+            {
+                foreach (var image in Directory.EnumerateFiles(images.Path, "*.img"))
+                    File.Copy(image, Path.Combine(server.LastImagesDirectory, Path.GetFileName(image)));
+                // The page server writes what it buffers when it ends
+                await server.StopIterationAsync(token);
+            }),
+            cancellationToken);
+
+        await server.Criu.RestoreAsync(
+            new CriuOpts { ImagesDirFd = -1, ImagesDir = server.LastImagesDirectory, LogFile = "restore.log" },
+            cancellationToken: CancellationToken.None);
+    }
+}
