@@ -90,13 +90,23 @@ public sealed class PhaulServer : IPhaulRemote, IAsyncDisposable
 
     private async Task WaitForPageServerAsync(PageServerChild pageServer)
     {
-        var status = await _pageServers.WaitPidAsync(pageServer.Pid, CancellationToken.None).ConfigureAwait(false);
-        if (!status.IsSuccess)
+        string end;
+        CriuException? cause = null;
+        try
         {
-            throw new PhaulException(PhaulErrorId.PageTransferFailed, $"CRIU's page server ended with {status}")
-            {
-                CriuLog = CriuLog.ReadTail(new CriuOpts { ImagesDir = LastImagesDirectory, LogFile = RestoreRequest.PageServerLog }),
-            };
+            var status = await _pageServers.WaitPidAsync(pageServer.Pid, CancellationToken.None).ConfigureAwait(false);
+            if (status.IsSuccess)
+                return;
+            end = $"ended with {status}";
         }
+        catch (CriuException exception)
+        {
+            (end, cause) = ($"was lost: {exception.Message}", exception);
+        }
+
+        throw new PhaulException(PhaulErrorId.PageTransferFailed, $"CRIU's page server {end}", cause)
+        {
+            CriuLog = CriuLog.ReadTail(new CriuOpts { ImagesDir = LastImagesDirectory, LogFile = RestoreRequest.PageServerLog }),
+        };
     }
 }

@@ -10,7 +10,7 @@ meet certified
 there 'cat /lab/fingerprint' < /dev/null > peer
 
 if [[ $LAB_HOST == dst ]]; then
-  phaul serve --trust /lab/peer > out/serve.log 2>&1 &
+  phaul serve --trust /lab/peer --peer-timeout 1m > out/serve.log 2>&1 &
   server=$!
   await_line out/serve.log '^listening'
   meet serving
