@@ -20,6 +20,8 @@ build.sh test [--no-guests] [--filter EXPRESSION]
                                all tests; as root with the lab, and with guests whose kernel tracks dirty memory (minutes).
                                --filter takes what `dotnet test --filter` takes, and
                                leaves out everything that is not a .NET test
+build.sh chaos [--seed S] [--rounds N]
+                               everything fails at random moments of N (200) migrations; prints a table (root)
 build.sh demo                  move a running program between two hosts on this machine, and prove it (root)
 build.sh bench [OPTION]...     Phaul and hand-driven CRIU side by side (root); bench/README.md has the options
 build.sh format [--check]      format the sources, or say what is not formatted
@@ -116,11 +118,16 @@ run_tests() {
     # now, and not within the first test that needs it
     "$root/tests/lab/lab" prepare
   fi
+  mkdir -p "$out"
+  rm -f "$out/fault-matrix.txt"
+  export PHAUL_FAULT_REPORT=$out/fault-matrix.txt
   for project in "$root"/tests/*Tests/*.csproj; do
     counted "$(basename "$project" .csproj)" \
       's/^(Passed|Failed|Skipped)! +- Failed: +([0-9]+), Passed: +([0-9]+), Skipped: +([0-9]+),.*/\3 \2 \4/p' \
       dotnet test "$project" -c "$configuration" --no-build ${filter:+--filter "$filter"}
   done
+  unset PHAUL_FAULT_REPORT
+  [[ ! -f $out/fault-matrix.txt ]] || cat "$out/fault-matrix.txt"
   if [[ -n $filter ]]; then
     left_out "everything that is not a .NET test: --filter"
   else
@@ -156,6 +163,40 @@ test_guests() {
 }
 
 # ---- the other tasks ------------------------------------------------------------------------------------------------
+
+# Follows the report while the tests run: dotnet test shows their output only at the end
+reported() { # REPORT COMMAND...
+  local report=$1 tail_pid status=0
+  shift
+  : > "$report"
+  tail -n +1 -f "$report" &
+  tail_pid=$!
+  PHAUL_FAULT_REPORT=$report "$@" > "$report.log" 2>&1 || status=$?
+  sleep 0.5
+  kill "$tail_pid"
+  wait "$tail_pid" 2> /dev/null || true
+  ((status == 0)) || tail -n 20 "$report.log"
+  return "$status"
+}
+
+chaos() {
+  local seed=$((RANDOM)) rounds=200
+  while (($#)); do
+    case $1 in
+      --seed) (($# > 1)) || die "--seed needs a number"; seed=$2; shift 2 ;;
+      --rounds) (($# > 1)) || die "--rounds needs a number"; rounds=$2; shift 2 ;;
+      *) usage >&2; exit 2 ;;
+    esac
+  done
+  need_root "chaos"
+  need_dotnet
+  dotnet build "$root/tests/Phaul.Core.Tests" -c "$configuration" -v quiet -clp:NoSummary
+  dotnet build "$root/src/Phaul.Cli" -c "$configuration" -v quiet -clp:NoSummary
+  "$root/tests/lab/lab" prepare
+  mkdir -p "$out"
+  PHAUL_CHAOS_SEED=$seed PHAUL_CHAOS_ROUNDS=$rounds reported "$out/chaos.txt" \
+    dotnet test "$root/tests/Phaul.Core.Tests" -c "$configuration" --no-build --filter FullyQualifiedName~FaultMatrixTests.RandomMoments
+}
 
 demo() {
   need_root "the demo"
@@ -193,7 +234,7 @@ task=${1:-build}
 (($# == 0)) || shift
 case $task in
   build | clean | demo) (($# == 0)) || { usage >&2; exit 2; }; "$task" ;;
-  bench | format) "$task" "$@" ;;
+  bench | format | chaos) "$task" "$@" ;;
   test) run_tests "$@" ;;
   -h | --help | help) usage ;;
   *) usage >&2; exit 2 ;;

@@ -13,8 +13,10 @@ public sealed class FaultMatrixTests(LabFixture lab, ITestOutputHelper output)
     public Task EveryCellOnce()
     {
         Skip.If(lab.Unavailable is not null, lab.Unavailable);
+        // Some of them, while something is being looked for: parts of their names, with | between
         var only = Environment.GetEnvironmentVariable("PHAUL_FAULT_CELLS");
-        return RunAsync("fault-matrix", Fault.All.Where(fault => only is null || $"{fault}".Contains(only, StringComparison.OrdinalIgnoreCase)));
+        return RunAsync("fault-matrix", Fault.All.Where(
+            fault => only is null || only.Split('|').Any(part => $"{fault}".Contains(part, StringComparison.OrdinalIgnoreCase))));
     }
 
     [SkippableFact]

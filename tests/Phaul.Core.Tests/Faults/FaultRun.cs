@@ -181,26 +181,18 @@ public sealed class FaultRun(LabFixture lab)
 
     private static void Fill(string path)
     {
-        using var stream = File.Create(path);
+        using var stream = new FileStream(path, new FileStreamOptions { Mode = FileMode.Create, Access = FileAccess.Write, BufferSize = 0 });
         var piece = new byte[1 << 20];
-        try
+        for (var length = piece.Length; length > 0;)
         {
-            for (var length = piece.Length; length > 0;)
+            try
             {
-                try
-                {
-                    stream.Write(piece, 0, length);
-                    stream.Flush();
-                }
-                catch (IOException)
-                {
-                    length /= 2;
-                }
+                stream.Write(piece, 0, length);
             }
-        }
-        catch (IOException)
-        {
-            // Full, which was the purpose
+            catch (IOException)
+            {
+                length /= 2;
+            }
         }
     }
 
@@ -265,6 +257,7 @@ public sealed class FaultRun(LabFixture lab)
                 left = left.Concat(HostProcesses.Of(host, "phaul"));
             HostProcesses.ContinueAll(left);
             HostProcesses.KillAll(left);
+            File.Delete(host.PathOf($"{StateDirectory}/filler"));
             foreach (var directory in (string[])[host.PathOf($"{StateDirectory}/images"), host.PathOf($"{StateDirectory}/migrations")])
             {
                 if (Directory.Exists(directory))

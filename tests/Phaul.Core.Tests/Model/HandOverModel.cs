@@ -53,7 +53,10 @@ public sealed class HandOverModel(int maxFaults, Mutation mutation = Mutation.No
                 {
                     yield return ("source journals its intent", s with
                     {
-                        Messages = s.Messages & ~Messages.Prepared, Source = SourceStep.Intended, SourceJournal = Committing, Intent = true,
+                        Messages = s.Messages & ~Messages.Prepared,
+                        Source = SourceStep.Intended,
+                        SourceJournal = Committing,
+                        Intent = true,
                     });
                 }
 
@@ -63,7 +66,8 @@ public sealed class HandOverModel(int maxFaults, Mutation mutation = Mutation.No
             case SourceStep.Intended:
                 yield return ("gate closes, CRIU is told", s with
                 {
-                    Source = SourceStep.GateClosed, Dumper = s.Dumper == Dumper.Waiting ? Dumper.Told : s.Dumper,
+                    Source = SourceStep.GateClosed,
+                    Dumper = s.Dumper == Dumper.Waiting ? Dumper.Told : s.Dumper,
                 });
                 yield return ("source calls off", CallOff(s));
                 break;
@@ -137,7 +141,8 @@ public sealed class HandOverModel(int maxFaults, Mutation mutation = Mutation.No
             case DestinationStep.Restoring when s.Copy == Copy.Held:
                 yield return ("destination is prepared", s with
                 {
-                    Destination = DestinationStep.Prepared, DestinationJournal = Prepared,
+                    Destination = DestinationStep.Prepared,
+                    DestinationJournal = Prepared,
                     Messages = s.LinkIsUp ? s.Messages | Messages.Prepared : s.Messages,
                 });
                 break;
@@ -156,7 +161,9 @@ public sealed class HandOverModel(int maxFaults, Mutation mutation = Mutation.No
             case DestinationStep.Resuming when s.Copy is Copy.Running or Copy.Ended:
                 yield return ("destination runs it", s with
                 {
-                    Destination = DestinationStep.Ended, DestinationJournal = Running, Messages = s.Messages | Messages.Running,
+                    Destination = DestinationStep.Ended,
+                    DestinationJournal = Running,
+                    Messages = s.Messages | Messages.Running,
                 });
                 break;
             case DestinationStep.Resuming:

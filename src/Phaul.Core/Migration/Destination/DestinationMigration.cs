@@ -1,11 +1,11 @@
 // One migration from the destination's side: checks, receives, restores, holds; runs it or discards it when told.
 
 using System.Text.Json;
-using Phaul.Preflight;
 using Phaul.Criu;
 using Phaul.Images;
 using Phaul.Journal;
 using Phaul.Native;
+using Phaul.Preflight;
 using Phaul.Transport;
 using Phaul.Wire;
 

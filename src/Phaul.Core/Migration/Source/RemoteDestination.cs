@@ -18,6 +18,7 @@ internal sealed class RemoteDestination : IPhaulRemote, IAsyncDisposable
     private ulong _lastRequest;
     private uint _iteration;
     private bool _running;
+    private volatile bool _isDeaf;
 
     public RemoteDestination(PhaulConnection connection)
     {
@@ -136,8 +137,9 @@ internal sealed class RemoteDestination : IPhaulRemote, IAsyncDisposable
         message.Request = Interlocked.Increment(ref _lastRequest);
         var answer = new TaskCompletionSource<DestinationMessage>(TaskCreationOptions.RunContinuationsAsynchronously);
         _waiting[message.Request] = answer;
-        if (_broken.IsCancellationRequested && _waiting.TryRemove(message.Request, out _))
-            ThrowIfBroken();
+        // Nobody would bring the answer. A destination that has only told that the migration cannot succeed still answers.
+        if (_isDeaf && _waiting.TryRemove(message.Request, out _))
+            throw Fault!;
         await WriteAsync(message, cancellationToken).ConfigureAwait(false);
         return (message.Request, answer.Task);
     }
@@ -207,6 +209,7 @@ internal sealed class RemoteDestination : IPhaulRemote, IAsyncDisposable
         // While the connection lives, an answer to Abort must still be able to come.
         if (!keepReceiving)
         {
+            _isDeaf = true;
             foreach (var request in _waiting.Keys)
             {
                 if (_waiting.TryRemove(request, out var answer))
@@ -219,7 +222,7 @@ internal sealed class RemoteDestination : IPhaulRemote, IAsyncDisposable
 
     private void ThrowIfBroken()
     {
-        if (Fault is not null && !IsConnected)
-            throw Fault;
+        if (_isDeaf || (Fault is not null && !IsConnected))
+            throw Fault!;
     }
 }
