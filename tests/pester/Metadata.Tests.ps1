@@ -45,6 +45,8 @@ Describe '<Name>' -ForEach $commands {
     It 'says what it emits' {
         $Command.OutputType | Should -Not -BeNullOrEmpty
         $Command.OutputType.Type | Should -Not -Contain $null
+        # A script can name it: -is [Phaul.PhaulMigrationResult]
+        foreach ($type in $Command.OutputType.Type) { $type.FullName -as [type] | Should -Be $type }
     }
 
     It 'has help with synopsis, description, at least three examples, inputs, outputs and links' {

@@ -314,6 +314,19 @@ $server | Stop-PhaulServer
         $server.Table | Should -Match 'Listening\s+10\.77\.0\.2\s+7248'
     }
 
+    It 'says in the foreground whom it did not let in' {
+        $server = Start-LabServer $lab
+        $counter = Start-Program $lab a counter, 1, 1
+        try {
+            Invoke-OnHost $lab a "New-PhaulCertificate /tmp/other | Out-Null; Test-PhaulMigration $($counter.Id) 10.77.0.2 -Certificate /tmp/other" | Out-Null
+            Wait-Until { Select-String -Quiet 'WARNING: .*fingerprint' $server.Output }
+        }
+        finally {
+            Stop-OnHost $server
+            Stop-Program $lab $counter
+        }
+    }
+
     It 'ends on SIGTERM when it serves in the foreground' {
         $server = Start-LabServer $lab
         Send-Signal $server TERM
