@@ -140,6 +140,24 @@ finally { [IO.File]::WriteAllText('/shared/after-stop', "`$(`$Error[0].FullyQual
         Test-OnHost $lab b $counter.Id | Should -BeFalse
     }
 
+    It 'settles what a session that was killed has left' {
+        $programs += $counter = Start-Program $lab a counter, 64, 10
+        Set-LabLink $lab 50mbit
+        $moving = Start-OnHost $lab a "Invoke-PhaulMigration $($counter.Id) 10.77.0.2 -Force -Verbose"
+        Wait-Until { Select-String -Quiet ': Freezing' $moving.Output }
+        Send-Signal $moving KILL
+        Wait-OnHost $moving | Should -BeTrue
+        Wait-Until { (Get-FromHost $lab a '$result = @(Get-PhaulMigration -Unresolved).Count') -eq 1 }
+        $resolution = Get-FromHost $lab a '$result = Resolve-PhaulMigration -All'
+        $resolution.Outcome | Should -Be 'Settled'
+        $resolution.State | Should -Be 'RolledBack'
+        $resolution.ProgramState | Should -Be 'RunningOnSource'
+        $resolution.Pid | Should -Be $counter.Id
+        Get-FromHost $lab a '$result = @(Get-PhaulMigration -Unresolved).Count' | Should -Be 0
+        Assert-Continuity $counter
+        Test-OnHost $lab a $counter.Id | Should -BeTrue
+    }
+
     It 'goes on with the next process when one cannot be moved' {
         $programs += $first = Start-Program $lab a counter, 4, 1
         $programs += $second = Start-Program $lab a undumpable, sysv

@@ -2,6 +2,7 @@
 
 using System.Text.Json;
 using Phaul.Criu;
+using Phaul.Engines;
 using Phaul.Images;
 using Phaul.Journal;
 using Phaul.Native;
@@ -358,7 +359,17 @@ internal sealed class DestinationMigration : IAsyncDisposable
         await _recorder.EnterAsync(MigrationState.Restoring).ConfigureAwait(false);
         // The page server writes what it buffers when it ends; restoring earlier would read torn pagemaps.
         await phaul.StopIterationAsync(_calledOff.Token).ConfigureAwait(false);
-        _held = await HeldTree.RestoreAsync(phaul.Criu, phaul.LastImagesDirectory, _options, _calledOff.Token).ConfigureAwait(false);
+        try
+        {
+            _held = await HeldTree.RestoreAsync(phaul.Criu, phaul.LastImagesDirectory, _options, _calledOff.Token).ConfigureAwait(false);
+        }
+        catch (CriuException exception) when (exception.Kind is CriuFailure.Died or CriuFailure.Hung)
+        {
+            var left = await AbandonedTasks.KillAsync([.. _begin.Survey.Members.Select(member => member.Pid)], _server.CriuPath).ConfigureAwait(false);
+            _recorder.Story($"CRIU was lost in the middle of the restore; {left.Count} processes that it had left were killed");
+            throw;
+        }
+
         if (!TryDecide(PreparedFirst))
             throw new OperationCanceledException("The source or the server ended first.");
 

@@ -138,13 +138,13 @@ internal sealed class DestinationRecovery
         recorder.Continue(contents);
         var outcome = verdict == Verdict.Committed
             ? await CommitAsync(contents, recorder, byWord, cancellationToken).ConfigureAwait(false)
-            : await DiscardAsync(contents, recorder).ConfigureAwait(false);
+            : await DiscardAsync(contents, recorder, _criuPath).ConfigureAwait(false);
         await recorder.WriteIfPossibleAsync(new Resolution($"{outcome.Found}; {outcome.Done}", by)).ConfigureAwait(false);
         await FinishAsync(contents, recorder, outcome).ConfigureAwait(false);
         return outcome;
     }
 
-    private static async Task<Outcome> DiscardAsync(JournalContents contents, MigrationRecorder recorder)
+    private static async Task<Outcome> DiscardAsync(JournalContents contents, MigrationRecorder recorder, string criuPath)
     {
         var prepared = contents.Records.OfType<Journal.Prepared>().LastOrDefault();
         var alive = Alive(prepared);
@@ -167,6 +167,9 @@ internal sealed class DestinationRecovery
         }
 
         await KillAsync(alive, recorder).ConfigureAwait(false);
+        // CRIU may have been lost together with its server, in the middle of the restore
+        if (prepared is null && recorder.State == MigrationState.Restoring && contents.Records.OfType<Begun>().FirstOrDefault() is { } begun)
+            await AbandonedTasks.KillAsync([begun.Pid], criuPath).ConfigureAwait(false);
         if (recorder.States.Count == 0)
             await recorder.EnterAsync(MigrationState.Accepted).ConfigureAwait(false);
         await recorder.EnterAsync(MigrationState.Discarded, prepared is null ? "the server ended" : "the source tree runs").ConfigureAwait(false);
