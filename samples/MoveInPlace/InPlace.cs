@@ -4,6 +4,7 @@ using Phaul;
 using Phaul.Criu;
 using Phaul.Criu.Rpc;
 using Phaul.Images;
+using Phaul.Native;
 
 namespace MoveInPlace;
 
@@ -19,11 +20,11 @@ public sealed class InPlace(PhaulServer server) : IPhaulLocal
         CriuClient criu, PhaulConfig config, string lastClientImagesPath, CancellationToken cancellationToken = default)
     {
         var images = ImageChain.Continue(config.WorkDirectory).OpenNext();
+        using var directory = DirectoryDescriptor.Open(images.Path);
         var dump = new CriuOpts
         {
             Pid = config.Pid,
-            ImagesDirFd = -1,
-            ImagesDir = images.Path,
+            ImagesDirFd = (int)directory.DangerousGetHandle(),
             LogFile = "dump.log",
             Ps = new PageServerInfo { Fd = criu.MemoryDescriptor },
         };
@@ -45,8 +46,9 @@ public sealed class InPlace(PhaulServer server) : IPhaulLocal
             }),
             cancellationToken);
 
+        using var received = DirectoryDescriptor.Open(server.LastImagesDirectory);
         await server.Criu.RestoreAsync(
-            new CriuOpts { ImagesDirFd = -1, ImagesDir = server.LastImagesDirectory, LogFile = "restore.log" },
+            new CriuOpts { ImagesDirFd = (int)received.DangerousGetHandle(), LogFile = "restore.log" },
             cancellationToken: CancellationToken.None);
     }
 }

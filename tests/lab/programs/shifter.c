@@ -30,10 +30,10 @@ static pid_t newStaying(uint64_t seed) {
     fillPages(&own, newMemory(AREA_PAGES * PAGE, MAP_PRIVATE), AREA_PAGES, seed);
     sigset_t end;
     sigemptyset(&end);
-    sigaddset(&end, SIGTERM);
+    sigaddset(&end, SIGUSR2);
     bool ok = true;
     struct timespec moment = { 0, 20000000 };
-    while (sigtimedwait(&end, NULL, &moment) != SIGTERM) ok &= stepPages(&own);
+    while (sigtimedwait(&end, NULL, &moment) != SIGUSR2) ok &= stepPages(&own);
     _exit(ok && verifyPages(&own) && verifyPages(&areas[0]) ? 0 : 1);
 }
 
@@ -45,7 +45,7 @@ static bool ended(pid_t pid) {
 static bool replaceStaying(uint64_t step) {
     pid_t *child = &staying[step / 10 % STAYING];
     bool ok = true;
-    if (*child != 0) ok = expect(kill(*child, SIGTERM) == 0 && ended(*child), "shifter", "a child");
+    if (*child != 0) ok = expect(kill(*child, SIGUSR2) == 0 && ended(*child), "shifter", "a child");
     *child = newStaying(step);
     return ok;
 }
@@ -61,7 +61,7 @@ int main(int argc, char **argv) {
     uint64_t first = strtoull(argv[optind], NULL, 10);
     sigset_t end;
     sigemptyset(&end);
-    sigaddset(&end, SIGTERM);
+    sigaddset(&end, SIGUSR2);
     sigprocmask(SIG_BLOCK, &end, NULL);
     verifyOnSignal();
     for (unsigned which = 0; which < AREAS; which++) mapArea(which, first + which);
@@ -80,7 +80,7 @@ int main(int argc, char **argv) {
 
     bool ok = true;
     for (unsigned child = 0; child < STAYING; child++) {
-        if (staying[child] != 0) ok &= kill(staying[child], SIGTERM) == 0 && ended(staying[child]);
+        if (staying[child] != 0) ok &= kill(staying[child], SIGUSR2) == 0 && ended(staying[child]);
     }
     expect(ok, "shifter", "a child at the end");
     char next[24];

@@ -77,7 +77,7 @@ public static class ConvergencePolicy
 
     /// <summary>
     /// Expects the final dump to write as many pages as the program dirtied during the last iteration, at the best
-    /// throughput seen (small iterations measure round trips, not the link), plus the fixed cost.
+    /// throughput seen (small iterations measure round trips, not the link), plus the fixed cost and the freeze of a pre-dump.
     /// </summary>
     private static TimeSpan Predict(IReadOnlyList<IterationFigures> history, TimeSpan fixedCost)
     {
@@ -89,7 +89,8 @@ public static class ConvergencePolicy
         if (last.SincePrevious is { } interval && interval > TimeSpan.Zero)
             bytes = Math.Min(bytes, bytes / interval.TotalSeconds * last.Duration.TotalSeconds);
         var moving = throughput > 0 ? TimeSpan.FromSeconds(Math.Min(bytes / throughput, TimeSpan.MaxValue.TotalSeconds / 4)) : TimeSpan.Zero;
-        return moving + fixedCost;
+        // What the last pre-dump kept it frozen for is what looking at the program costs; the final dump looks, too.
+        return moving + fixedCost + last.FrozenTime;
     }
 
     private static string Show(TimeSpan time) =>

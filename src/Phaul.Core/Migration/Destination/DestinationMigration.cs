@@ -319,7 +319,8 @@ internal sealed class DestinationMigration : IAsyncDisposable
             await pagePath.ConfigureAwait(false);
         }
         catch (PhaulException exception)
-            when (exception.ErrorId is PhaulErrorId.PageTransferFailed or PhaulErrorId.RestoreFailed && !_connection.Closed.IsCancellationRequested)
+            when (exception.ErrorId is PhaulErrorId.PageTransferFailed or PhaulErrorId.RestoreFailed
+                && !_calledOff.IsCancellationRequested && !_connection.Closed.IsCancellationRequested)
         {
             try
             {

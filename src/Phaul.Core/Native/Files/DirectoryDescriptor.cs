@@ -4,7 +4,7 @@ using Microsoft.Win32.SafeHandles;
 
 namespace Phaul.Native;
 
-internal static class DirectoryDescriptor
+public static class DirectoryDescriptor
 {
     /// <summary>Opens a directory, closed on exec.</summary>
     /// <exception cref="NativeException">It is absent or no directory.</exception>
