@@ -24,7 +24,7 @@ public sealed class InPlace(PhaulServer server) : IPhaulLocal
         var dump = new CriuOpts
         {
             Pid = config.Pid,
-            ImagesDirFd = (int)directory.DangerousGetHandle(),
+            ImagesDirFd = DirectoryDescriptor.Number(directory),
             LogFile = "dump.log",
             Ps = new PageServerInfo { Fd = criu.MemoryDescriptor },
         };
@@ -48,7 +48,7 @@ public sealed class InPlace(PhaulServer server) : IPhaulLocal
 
         using var received = DirectoryDescriptor.Open(server.LastImagesDirectory);
         await server.Criu.RestoreAsync(
-            new CriuOpts { ImagesDirFd = (int)received.DangerousGetHandle(), LogFile = "restore.log" },
+            new CriuOpts { ImagesDirFd = DirectoryDescriptor.Number(received), LogFile = "restore.log" },
             cancellationToken: CancellationToken.None);
     }
 }

@@ -4,6 +4,7 @@ using Microsoft.Win32.SafeHandles;
 
 namespace Phaul.Native;
 
+/// <summary>Directories as descriptors, for CRIU's <c>images_dir_fd</c> and its like.</summary>
 public static class DirectoryDescriptor
 {
     /// <summary>Opens a directory, closed on exec.</summary>
