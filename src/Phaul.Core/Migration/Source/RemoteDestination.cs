@@ -9,6 +9,9 @@ namespace Phaul;
 /// <summary>Speaks to the other host's <c>DestinationMigration</c>.</summary>
 internal sealed class RemoteDestination : IPhaulRemote, IAsyncDisposable
 {
+    // The longest of what is asked for, the restore of a large tree, is given up by the destination itself long before.
+    private static readonly TimeSpan RequestLimit = TimeSpan.FromMinutes(30);
+
     private readonly PhaulConnection _connection;
     private readonly ConcurrentDictionary<ulong, TaskCompletionSource<DestinationMessage>> _waiting = new();
     private readonly CancellationTokenSource _broken = new();
@@ -150,7 +153,15 @@ internal sealed class RemoteDestination : IPhaulRemote, IAsyncDisposable
         DestinationMessage message;
         try
         {
-            message = await answer.WaitAsync(cancellationToken).ConfigureAwait(false);
+            message = await answer.WaitAsync(RequestLimit, cancellationToken).ConfigureAwait(false);
+        }
+        catch (TimeoutException exception)
+        {
+            throw new PhaulException(
+                PhaulErrorId.TimedOut, $"The destination has not answered for {RequestLimit.TotalMinutes:0} minutes, although its connection lives", exception)
+            {
+                RecommendedAction = "See what the destination's server does; its connection lives, so its host and the network do.",
+            };
         }
         finally
         {
