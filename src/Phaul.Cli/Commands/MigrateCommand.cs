@@ -47,6 +47,7 @@ internal static class MigrateCommand
         var peerTimeout = Quantities.Span("--peer-timeout", "A destination that is silent for so long is taken for lost [default: 15s]");
         var keepImages = new Option<bool>("--keep-images") { Description = "Keep images and logs on both hosts after success" };
         var autoDedup = new Option<bool>("--auto-dedup") { Description = "Pre-copy: free on the destination's disk what a later iteration has overwritten" };
+        var eagerRestore = new Option<bool>("--eager-restore") { Description = "Read all memory back before the program runs; by default most of it follows" };
         var durable = new Option<bool>("--durable") { Description = "Images and journal reach the disk before the commit" };
         var destination = new DestinationArguments();
         var tree = new TreeArguments();
@@ -63,7 +64,7 @@ internal static class MigrateCommand
         foreach (var option in (Option[])[bandwidth, limitFrozen, maxDowntime, maxIterations, minPages, maxGrowth, maxFrozen, connectTimeout, peerTimeout])
             command.Add(option);
         host.AddTo(command);
-        foreach (var option in (Option[])[autoDedup, keepImages, durable, json, verbose, criuLog])
+        foreach (var option in (Option[])[autoDedup, keepImages, durable, eagerRestore, json, verbose, criuLog])
             command.Add(option);
 
         command.SetAction(async (arguments, _) =>
@@ -93,6 +94,7 @@ internal static class MigrateCommand
                     BandwidthLimit = arguments.GetValue(bandwidth),
                     LimitFrozenPart = arguments.GetValue(limitFrozen),
                     Durable = arguments.GetValue(durable),
+                    EagerRestore = arguments.GetValue(eagerRestore),
                     FollowCriuLog = arguments.GetValue(criuLog),
                 };
                 request = request with

@@ -28,7 +28,10 @@ internal static class RestoreRequest
         return options;
     }
 
-    public static CriuOpts ForRestore(ProcessOptions process, SafeFileHandle images)
+    /// <param name="process">What CRIU must be told of the tree.</param>
+    /// <param name="images">The last directory of the chain.</param>
+    /// <param name="lazy">Leave the memory that can be late to a daemon that listens in that directory.</param>
+    public static CriuOpts ForRestore(ProcessOptions process, SafeFileHandle images, bool lazy)
     {
         var options = new CriuOpts
         {
@@ -36,6 +39,8 @@ internal static class RestoreRequest
             LogFile = RestoreLog,
             NotifyScripts = true,
         };
+        if (lazy)
+            options.LazyPages = true;
         ProcessOptionsOnWire.Apply(process, options);
         return options;
     }

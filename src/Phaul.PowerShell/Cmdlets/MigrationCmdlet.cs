@@ -129,6 +129,10 @@ public abstract class MigrationCmdlet : TrustCmdlet
     [Parameter]
     public SwitchParameter Durable { get; set; }
 
+    /// <summary>Read all memory back before the program runs.</summary>
+    [Parameter]
+    public SwitchParameter EagerRestore { get; set; }
+
     /// <summary>Rare options by name.</summary>
     [Parameter]
     [ValidateNotNull]
@@ -185,6 +189,7 @@ public abstract class MigrationCmdlet : TrustCmdlet
                 MaxFrozen = MaxFrozen,
                 PeerTimeout = PeerTimeout,
                 Durable = Durable,
+                EagerRestore = EagerRestore,
                 FollowCriuLog = IsDebugging,
             });
         }

@@ -93,6 +93,32 @@ public sealed class FailureTests(LabFixture lab) : EndToEndTest(lab)
 
     // The source tree is dead, Commit is under way and does not arrive: the destination must get it later all the same
     [SkippableFact]
+    public async Task AProgramWhoseMemoryDoesNotComeIsRestoredAgain()
+    {
+        RequireLab();
+        var (program, server, migration) = await BeginAsync();
+        // Held, it has what the restore itself touches; from here on it gets nothing more
+        await ComeToAsync(Moment.Prepared, server, migration);
+        await Lab.B.RunAsync("pkill", "-STOP", "-f", "criu lazy-pages");
+        await AssertSucceedsAsync(migration);
+        await Lab.LimitAsync("10gbit");
+
+        // Nor may it be moved on: CRIU would take zeros for its memory
+        await ServeAsync(Lab.A);
+        const int Refused = 3;
+        var message = await AssertFailsAsync(Migrate(program, Lab.B), Refused, PhaulErrorId.CheckFailed, ProgramState.RunningOnSource);
+        Assert.Contains("userfaultfd", message, StringComparison.Ordinal);
+
+        await Lab.B.RunAsync("pkill", "-KILL", "-f", "criu lazy-pages");
+        await server.WaitForAsync("a warning", line => line.GetProperty("event").GetString() == "warning"
+            && line.GetProperty("message").GetString()!.Contains("restored again", StringComparison.Ordinal));
+        await program.WaitForStepsAsync(100);
+        await program.VerifyAsync(Lab.B);
+        Assert.Equal(1, await Lab.B.CountAsync(program.Name));
+        Assert.Equal(0, await Lab.A.CountAsync(program.Name));
+    }
+
+    [SkippableFact]
     public async Task TheLinkIsCutBetweenTheCommitAndItsArrival()
     {
         RequireLab();

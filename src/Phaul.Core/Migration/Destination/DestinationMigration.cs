@@ -1,5 +1,6 @@
 // One migration from the destination's side: checks, receives, restores, holds; runs it or discards it when told.
 
+using System.Diagnostics;
 using System.Text.Json;
 using Phaul.Criu;
 using Phaul.Engines;
@@ -23,6 +24,9 @@ internal sealed class DestinationMigration : IAsyncDisposable
     private const int PreparedFirst = 1;
     private const int EndedFirst = 2;
 
+    // Local disks and memory are the only limit; beyond this something stands still.
+    private static readonly TimeSpan FillLimit = TimeSpan.FromMinutes(30);
+
     private readonly DestinationServerOptions _server;
     private readonly StateDirectory _stateDirectory;
     private readonly PhaulConnection _connection;
@@ -45,6 +49,10 @@ internal sealed class DestinationMigration : IAsyncDisposable
     private readonly TaskCompletionSource _served = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private volatile bool _answering;
     private long _imageBytes;
+    private bool _lazyPagesWork;
+    private Task _filling = Task.CompletedTask;
+    private TimeSpan? _memoryCompleteAfter;
+    private bool _keepsImages;
     private bool _finished;
     private int _fate;
     private int _rootPid;
@@ -308,6 +316,7 @@ internal sealed class DestinationMigration : IAsyncDisposable
             MigrationId = MigrationId,
         });
         await _phaul.WarmUpAsync(_calledOff.Token).ConfigureAwait(false);
+        _lazyPagesWork = !_begin.EagerRestore && await LazyPagesDaemon.IsSupportedAsync(_server.CriuPath, _calledOff.Token).ConfigureAwait(false);
         await JitWarmUp.Completion.WaitAsync(_calledOff.Token).ConfigureAwait(false);
     }
 
@@ -362,7 +371,7 @@ internal sealed class DestinationMigration : IAsyncDisposable
         await phaul.StopIterationAsync(_calledOff.Token).ConfigureAwait(false);
         try
         {
-            _held = await HeldTree.RestoreAsync(phaul.Criu, phaul.LastImagesDirectory, _options, _calledOff.Token).ConfigureAwait(false);
+            _held = await RestoreHeldAsync(phaul).ConfigureAwait(false);
         }
         catch (CriuException exception) when (exception.Kind is CriuFailure.Died or CriuFailure.Hung)
         {
@@ -394,6 +403,26 @@ internal sealed class DestinationMigration : IAsyncDisposable
             new PhaulException(PhaulErrorId.RestoreFailed, "CRIU ended while it held the restored tree"))).ConfigureAwait(false);
     }
 
+    private async Task<HeldTree> RestoreHeldAsync(PhaulServer phaul)
+    {
+        if (_lazyPagesWork && LazyPagesDaemon.Serves(phaul.LastImagesDirectory))
+        {
+            try
+            {
+                return await HeldTree.RestoreLazilyAsync(
+                    phaul.Criu, _server.CriuPath, phaul.LastImagesDirectory, _options, _calledOff.Token).ConfigureAwait(false);
+            }
+            catch (Exception exception) when (exception is CriuException { Kind: CriuFailure.Refused } or PhaulException
+                && !_calledOff.IsCancellationRequested)
+            {
+                // Whatever was wrong with that, the other way may do, and the program waits.
+                _recorder.Story($"Restored with all memory at once, for memory on demand failed: {exception.Message}");
+            }
+        }
+
+        return await HeldTree.RestoreAsync(phaul.Criu, phaul.LastImagesDirectory, _options, _calledOff.Token).ConfigureAwait(false);
+    }
+
     private Journal.Prepared PreparedRecord(HeldTree held, string imagesDirectory) => new(
         held.Tree.RootPid, held.Tree.BootId,
         held.Tree.Members.Select(member => new JournaledProcess(member.Pid, (long)member.StartTime, member.Command)).ToArray(),
@@ -421,7 +450,56 @@ internal sealed class DestinationMigration : IAsyncDisposable
 
             await _recorder.EnterIfPossibleAsync(MigrationState.Running).ConfigureAwait(false);
             _rootPid = _held.Tree.RootPid;
+            if (_held.IsLazy)
+                _filling = FillAsync(_held);
             return new Running { RootPid = _rootPid };
+        }
+        finally
+        {
+            _deciding.Release();
+        }
+    }
+
+    /// <summary>The program runs; what is left of its memory follows. Never fails: it warns.</summary>
+    private async Task FillAsync(HeldTree held)
+    {
+        var since = Stopwatch.StartNew();
+        try
+        {
+            await held.WaitForMemoryAsync(CancellationToken.None).WaitAsync(FillLimit).ConfigureAwait(false);
+            _memoryCompleteAfter = since.Elapsed;
+            await _recorder.WriteIfPossibleAsync(new MemoryComplete()).ConfigureAwait(false);
+            return;
+        }
+        catch (TimeoutException)
+        {
+            _keepsImages = true;
+            await _recorder.WarnAsync(
+                $"After {FillLimit.TotalMinutes:0} minutes the program still has not got all its memory. The images in " +
+                $"{_workDirectory.Path} are kept: criu lazy-pages reads them, and must not be ended.").ConfigureAwait(false);
+            return;
+        }
+        catch (PhaulException exception)
+        {
+            await _recorder.WarnAsync($"{exception.Message}, before the program had all its memory.").ConfigureAwait(false);
+        }
+
+        // Every further instruction may read zeros where there was something.
+        await _deciding.WaitAsync().ConfigureAwait(false);
+        try
+        {
+            var again = await RestoreAgainAsync(
+                held,
+                $"What the program did on this host in its first {since.Elapsed.TotalMilliseconds:0} ms is lost: it was killed and goes on " +
+                "from the moment of the hand-over").ConfigureAwait(false);
+            await again.ResumeAsync().ConfigureAwait(false);
+        }
+        catch (Exception exception)
+        {
+            _keepsImages = true;
+            await _recorder.WarnAsync(
+                $"The program runs nowhere: it could not be restored again ({exception.Message}). Its images are in {_workDirectory.Path}; " +
+                "criu restore makes it run from them.").ConfigureAwait(false);
         }
         finally
         {
@@ -499,8 +577,10 @@ internal sealed class DestinationMigration : IAsyncDisposable
             return;
         _finished = true;
         await EndCriuLogAsync().ConfigureAwait(false);
+        // The last of the memory comes out of the images.
+        await _filling.ConfigureAwait(false);
         // What was refused has no images; what failed keeps them for a post-mortem.
-        if (State == MigrationState.Running && !_begin.KeepImages && _workDirectory.TryRemove() is { } obstacle)
+        if (State == MigrationState.Running && !_begin.KeepImages && !_keepsImages && _workDirectory.TryRemove() is { } obstacle)
             await _recorder.WarnAsync($"The images in {_workDirectory.Path} could not be removed: {obstacle}").ConfigureAwait(false);
         await _recorder.WriteIfPossibleAsync(new Finished(Result(reason)), durable: true).ConfigureAwait(false);
     }
@@ -529,6 +609,7 @@ internal sealed class DestinationMigration : IAsyncDisposable
             StartTime = _recorder.StartTime,
             Duration = _recorder.Elapsed,
             Downtime = _sourceResult?.Downtime,
+            MemoryCompleteAfter = _memoryCompleteAfter,
             BytesSent = _connection.BytesReceived,
             PageBytes = _relay?.BytesFromPeer ?? 0,
             ImageBytes = _imageBytes,

@@ -22,16 +22,42 @@ internal sealed class HeldTree : IAsyncDisposable
     {
     }
 
+    /// <summary>Gives it its memory while it runs already; null if it has all of it.</summary>
+    private LazyPagesDaemon? _lazyPages;
+
     /// <summary>The tree: who is held.</summary>
     public ProcessTree Tree { get; private set; } = null!;
 
     /// <summary>Restores and comes back when the tree is held.</summary>
     /// <exception cref="CriuException">CRIU could not restore it; nothing is left of it.</exception>
     /// <exception cref="OperationCanceledException">Cancelled; nothing is left of it.</exception>
-    public static async Task<HeldTree> RestoreAsync(
-        CriuClient criu, string imagesDirectory, ProcessOptions options, CancellationToken cancellationToken)
+    public static Task<HeldTree> RestoreAsync(
+        CriuClient criu, string imagesDirectory, ProcessOptions options, CancellationToken cancellationToken) =>
+        RestoreAndHoldAsync(criu, imagesDirectory, options, null, cancellationToken);
+
+    /// <summary>As <see cref="RestoreAsync"/>, but most of the memory follows when the tree runs: see <see cref="WaitForMemoryAsync"/>.</summary>
+    /// <exception cref="CriuException">CRIU could not restore it; nothing is left of it.</exception>
+    /// <exception cref="PhaulException">RestoreFailed: it cannot be restored so; nothing is left of it.</exception>
+    /// <exception cref="OperationCanceledException">Cancelled; nothing is left of it.</exception>
+    public static async Task<HeldTree> RestoreLazilyAsync(
+        CriuClient criu, string criuPath, string imagesDirectory, ProcessOptions options, CancellationToken cancellationToken)
     {
-        var held = new HeldTree();
+        var lazyPages = await LazyPagesDaemon.StartAsync(criuPath, imagesDirectory, options.LogLevel, cancellationToken).ConfigureAwait(false);
+        try
+        {
+            return await RestoreAndHoldAsync(criu, imagesDirectory, options, lazyPages, cancellationToken).ConfigureAwait(false);
+        }
+        catch
+        {
+            await lazyPages.DisposeAsync().ConfigureAwait(false);
+            throw;
+        }
+    }
+
+    private static async Task<HeldTree> RestoreAndHoldAsync(
+        CriuClient criu, string imagesDirectory, ProcessOptions options, LazyPagesDaemon? lazyPages, CancellationToken cancellationToken)
+    {
+        var held = new HeldTree { _lazyPages = lazyPages };
         // Once prepared, the source's verdict ends it and nothing else: the caller's token counts until then.
         await using var _ = cancellationToken.Register(held._callOff.Cancel).ConfigureAwait(false);
         held._restoring = held.RunCriuAsync(criu, imagesDirectory, options, held._callOff.Token);
@@ -69,12 +95,21 @@ internal sealed class HeldTree : IAsyncDisposable
         await first.ConfigureAwait(false);
     }
 
+    /// <summary>Whether some of its memory may not be there yet.</summary>
+    public bool IsLazy => _lazyPages is not null;
+
+    /// <summary>Waits until it has all its memory. Cancelling ends only this wait.</summary>
+    /// <exception cref="PhaulException">RestoreFailed: it will not get the rest, and what it reads there is wrong.</exception>
+    public Task WaitForMemoryAsync(CancellationToken cancellationToken) =>
+        _lazyPages?.WaitAsync(cancellationToken) ?? Task.CompletedTask;
+
     /// <summary>Ends it, and sees that it is gone.</summary>
     /// <returns>Whether it is gone.</returns>
     public async Task<bool> DiscardAsync()
     {
         _verdict.TrySetResult(false);
         await ((Task)_restoring).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        KillWhatItForked();
         // CRIU kills what it restored; a CRIU that died held leaves it asleep for ever.
         _watch.Kill();
         return await _watch.WaitAllExitedAsync(DeathLimit, CancellationToken.None).ConfigureAwait(false);
@@ -91,15 +126,40 @@ internal sealed class HeldTree : IAsyncDisposable
     {
         _verdict.TrySetResult(false);
         await ((Task)_restoring).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        if (_lazyPages is { } lazyPages)
+        {
+            // A tree that lives may need it still
+            await (_watch.Alive.Count == 0 ? lazyPages.DisposeAsync() : lazyPages.ReleaseAsync()).ConfigureAwait(false);
+        }
+
         _watch.Dispose();
         _callOff.Dispose();
+    }
+
+    // A tree that ran has perhaps children that it had not when it was restored.
+    private void KillWhatItForked()
+    {
+        if (_watch.Alive.All(member => member.Pid != Tree.RootPid))
+            return;
+        try
+        {
+            var now = ProcessTree.Capture(Tree.RootPid);
+            if (now.Root.StartTime != Tree.Root.StartTime)
+                return;
+            using var watch = TreeWatch.Open(now);
+            watch.Kill();
+        }
+        catch (Exception exception) when (exception is PhaulException or NativeException)
+        {
+            // It has just ended by itself.
+        }
     }
 
     private async Task<int> RunCriuAsync(CriuClient criu, string imagesDirectory, ProcessOptions options, CancellationToken cancellationToken)
     {
         using var directory = DirectoryDescriptor.Open(imagesDirectory);
         return await criu.RestoreAsync(
-            RestoreRequest.ForRestore(options, directory),
+            RestoreRequest.ForRestore(options, directory, IsLazy),
             new CriuNotifications(async (notification, criuGone) =>
             {
                 switch (notification.Kind)

@@ -50,6 +50,7 @@ internal sealed class MigrationPreflight
                 KeepImages = _request.KeepImages,
                 Durable = _request.Durable,
                 AutoDedup = _request.AutoDedup,
+                EagerRestore = _request.EagerRestore,
             },
             cancellationToken).ConfigureAwait(false);
         var all = here.Concat(there).ToArray();

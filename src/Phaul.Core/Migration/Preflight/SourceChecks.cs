@@ -56,6 +56,8 @@ internal static class SourceChecks
         OfTree("Inotify", RefusalChecks.Inotify);
         OfTree("SystemVMemory", RefusalChecks.SystemVMemory);
         OfTree("Traced", RefusalChecks.Traced);
+        checks.Add("LateMemory", async token =>
+            await LateMemoryCheck.RunAsync((await inspection.WaitAsync(token).ConfigureAwait(false)).Tree, proc, token).ConfigureAwait(false));
         checks.Add("SocketOptions", async token =>
         {
             var facts = await criu.WaitAsync(token).ConfigureAwait(false);

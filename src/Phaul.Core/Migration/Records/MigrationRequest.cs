@@ -69,6 +69,12 @@ public sealed record MigrationRequest
     /// <summary>fsync images and journal before Prepared, so that a power loss after the commit loses nothing.</summary>
     public bool Durable { get; init; }
 
+    /// <summary>
+    /// Read all memory back before the program runs, which makes downtime grow with it. By default most of it is read back while
+    /// the program runs already, where the destination's criu and kernel can (userfaultfd).
+    /// </summary>
+    public bool EagerRestore { get; init; }
+
     /// <summary>Raise a <see cref="CriuLogEvent"/> for each line that CRIU logs on this host.</summary>
     public bool FollowCriuLog { get; init; }
 

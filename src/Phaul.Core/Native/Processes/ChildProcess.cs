@@ -62,6 +62,9 @@ internal sealed class ChildProcess : IAsyncDisposable
         if (!_exit.IsCompleted) _process.SendSignal(signal);
     }
 
+    /// <summary>Lets it run on by itself, and closes what belongs to it here.</summary>
+    public ValueTask ReleaseAsync() => CloseAsync();
+
     /// <summary>Kills it if it still runs, reaps it, and closes what belongs to it.</summary>
     public async ValueTask DisposeAsync()
     {
@@ -75,7 +78,14 @@ internal sealed class ChildProcess : IAsyncDisposable
         {
             // Stuck in the kernel. Nothing more can be done from here, and waiting for ever would only hide it.
         }
+        await CloseAsync().ConfigureAwait(false);
+    }
+
+    private async ValueTask CloseAsync()
+    {
+        if (_process.IsClosed) return;
         await _abandon.CancelAsync().ConfigureAwait(false);
+        await ((Task)_exit).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
         if (_output is not null) await _output.DisposeAsync().ConfigureAwait(false);
         _process.Dispose();
         _abandon.Dispose();

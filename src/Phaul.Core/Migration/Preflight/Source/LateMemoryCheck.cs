@@ -1,0 +1,49 @@
+// A program that still gets its memory through userfaultfd must not be dumped: CRIU knows nothing of that, and would move zeros.
+
+using Phaul.Engines;
+using Phaul.Procfs;
+
+namespace Phaul.Preflight;
+
+/// <summary>Memory that somebody else delivers on demand: after a lazy restore, for one.</summary>
+internal static class LateMemoryCheck
+{
+    // A lazy restore takes half a second a GiB after the program runs; a move back right after a move is worth waiting for.
+    private static readonly TimeSpan Patience = TimeSpan.FromSeconds(10);
+    private static readonly TimeSpan Pause = TimeSpan.FromMilliseconds(100);
+
+    /// <summary>Waits a while for such memory to arrive, then says whose is missing.</summary>
+    public static async Task<IReadOnlyList<Finding>> RunAsync(ProcessTree tree, ProcFileSystem proc, CancellationToken cancellationToken)
+    {
+        for (var waited = TimeSpan.Zero; ; waited += Pause)
+        {
+            var late = tree.Members.Where(member => IsLate(proc, member.Pid)).ToList();
+            if (late.Count == 0)
+                return [];
+            if (waited >= Patience)
+            {
+                return [.. late.Select(member => new Finding(
+                    CheckVerdict.Failed,
+                    $"Process {member.Pid} ({member.Command}) gets memory from another process as it touches it (userfaultfd): CRIU would move zeros in its place.",
+                    "If it was migrated to this host a moment ago, wait until its memory is complete (criu lazy-pages has ended)."))];
+            }
+
+            await Task.Delay(Pause, cancellationToken).ConfigureAwait(false);
+        }
+    }
+
+    /// <summary>Whether a mapping has the flag <c>um</c> (proc(5), smaps): missing pages are somebody's to deliver.</summary>
+    internal static bool IsLate(ProcFileSystem proc, int pid)
+    {
+        try
+        {
+            return File.ReadLines(proc.PathOf($"{pid}/smaps"))
+                .Any(line => line.StartsWith("VmFlags:", StringComparison.Ordinal) && line.Split(' ').Contains("um"));
+        }
+        catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
+        {
+            // Ended, or not to be looked at: other checks say so.
+            return false;
+        }
+    }
+}
