@@ -245,8 +245,11 @@ internal sealed class DestinationMigration : IAsyncDisposable
         }
         catch (OperationCanceledException exception)
         {
-            answer = new DestinationMessage { Failure = FailureOnWire.ToMessage(
-                new PhaulException(PhaulErrorId.Cancelled, "The migration was called off", exception), Environment.MachineName, State) };
+            answer = new DestinationMessage
+            {
+                Failure = FailureOnWire.ToMessage(
+                new PhaulException(PhaulErrorId.Cancelled, "The migration was called off", exception), Environment.MachineName, State)
+            };
         }
         catch (Exception exception)
         {

@@ -87,7 +87,8 @@ internal sealed class SourceRecovery
             if (answer?.Running is not { } running)
             {
                 return Unresolved(found, $"The destination {Destination} has to run it, and could not: {failure?.Message} " +
-                    (failure as PhaulException)?.RecommendedAction) with { ProgramState = ProgramState.HeldOnDestination };
+                    (failure as PhaulException)?.RecommendedAction) with
+                { ProgramState = ProgramState.HeldOnDestination };
             }
 
             await CompleteAsync(found, running.RootPid).ConfigureAwait(false);
