@@ -9,7 +9,7 @@ namespace Phaul.Tests.Migration;
 
 /// <summary>
 /// A trace is what `phaul migrate --json` said of a migration that iterated longer than any policy would (figures/programs of the
-/// guests' job). After n of its iterations, the final dump would have moved what iteration n + 1 did.
+/// guests' job). Start times are the sums of the durations before: iterations follow each other at once. After n of its iterations, the final dump would have moved what iteration n + 1 did.
 /// </summary>
 public sealed class ConvergenceReplayTests
 {
