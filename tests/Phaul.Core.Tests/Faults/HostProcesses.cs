@@ -42,6 +42,9 @@ internal static class HostProcesses
             {
                 using var descriptor = ProcessDescriptor.Open(process.Pid);
                 reached += descriptor.SendSignal(signal) ? 1 : 0;
+                // One that is still giving back its memory would be taken for alive
+                for (var looks = 0; signal == Kill && !descriptor.HasExited && looks < 10_000; looks++)
+                    Thread.Sleep(1);
             }
             catch (NativeException)
             {
