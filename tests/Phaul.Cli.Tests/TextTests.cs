@@ -51,7 +51,11 @@ public class TextTests
             Step = MigrationState.Freezing,
             CriuLog = ["Error (criu/x.c:1): one", "Error (criu/x.c:2): two"],
             RecommendedAction = "pass --file-locks",
-            Result = Samples.Result with { ImagesDirectory = "/var/lib/phaul/images/x" },
+            Result = Samples.Result with
+            {
+                ImagesDirectory = "/var/lib/phaul/images/x",
+                States = [new MigrationStateChange(MigrationSide.Source, MigrationState.Freezing, DateTimeOffset.UnixEpoch)],
+            },
         };
         Assert.Equal(
             """
