@@ -227,9 +227,12 @@ public sealed class FaultRun(LabFixture lab)
     {
         foreach (var host in (LabHost[])[lab.A, lab.B])
         {
+            // One that has lost its server first finishes what it is at, and then undoes it
             var criu = HostProcesses.Of(host, "criu");
+            for (var looks = 0; criu.Count > 0 && looks < 100; looks++, criu = HostProcesses.Of(host, "criu"))
+                await Task.Delay(100);
             if (criu.Count > 0)
-                throw new InvalidOperationException($"{criu.Count} criu are left on {host.Name}");
+                throw new InvalidOperationException($"left on {host.Name}: {string.Join(", ", criu)}");
             await using var history = PhaulRun.Start(host, "history", "--newest", "1", "--state-directory", StateDirectory);
             await history.ExitAsync();
             // A destination that was never reached has no record
