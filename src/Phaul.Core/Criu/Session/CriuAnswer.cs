@@ -48,7 +48,8 @@ internal static class CriuAnswer
             exchange.HasTimedOut ? "took too long and was given up" : exchange.IsRefusedByHandler ? "was refused by us" : "failed",
             response.HasCrErrno ? response.CrErrno : null,
             response.HasCrErrmsg ? response.CrErrmsg : null,
-            Log(session, request)) { IsPastReturn = exchange.IsPastReturn };
+            Log(session, request))
+        { IsPastReturn = exchange.IsPastReturn };
     }
 
     // CRIU answers for a page server child as for any page server, and EMPTY to what it could not even begin.
