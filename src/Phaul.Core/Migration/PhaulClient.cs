@@ -41,7 +41,8 @@ public sealed class PhaulClient
 
     /// <summary>
     /// Copies memory in iterations while the program runs (where dirty memory is tracked), then hands over.
-    /// When it returns, the tree is gone here and runs there; when it throws, the tree was never stopped or was resumed.
+    /// When it returns, the tree is gone here and runs there; when it throws, the tree was never stopped or was resumed, unless
+    /// <see cref="IPhaulLocal"/> had let it be killed.
     /// </summary>
     /// <param name="progress">
     /// Told of each iteration as it finishes. The final dump is reported if <see cref="IPhaulLocal"/> put its images into

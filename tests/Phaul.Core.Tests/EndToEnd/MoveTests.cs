@@ -137,7 +137,7 @@ public sealed class MoveTests(LabFixture lab) : EndToEndTest(lab)
         RequireLab();
         var program = await StartOnAAsync("counter", "4", "20");
         var server = await ServeAsync(null, "--criu-log");
-        var migration = Migrate(program, null, "--criu-log");
+        var migration = Migrate(program, null, "--criu-log", "--log-level", "4");
         await AssertSucceedsAsync(migration);
         await server.WaitForAsync("the end of the restore", line => LinesOf(line).Contains("Restore finished", StringComparison.Ordinal));
         await migration.WaitForAsync("the end of the dump", line => LinesOf(line).Contains("Dumping finished", StringComparison.Ordinal));
