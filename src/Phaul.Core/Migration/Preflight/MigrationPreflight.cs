@@ -1,8 +1,8 @@
 // Everything that can be known before anything is touched, from both hosts.
 
-using Phaul.Preflight;
 using Phaul.Engines;
 using Phaul.Journal;
+using Phaul.Preflight;
 using Phaul.Wire;
 
 namespace Phaul;
