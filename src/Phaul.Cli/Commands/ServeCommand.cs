@@ -48,7 +48,7 @@ internal static class ServeCommand
         var criuLog = CommandRun.CriuLog();
 
         var command = new Command(
-            "serve", "Accepts migrations to this host until SIGINT or SIGTERM: then what is not committed is rolled back, what is is finished; " +
+            "serve", "Accepts migrations to this host until SIGINT or SIGTERM: then what is not prepared is rolled back, what is is finished; " +
             "a second signal ends at once.")
         {
             listen, port, unix,

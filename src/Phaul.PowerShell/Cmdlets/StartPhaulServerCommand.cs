@@ -149,7 +149,7 @@ public sealed class StartPhaulServerCommand : TrustCmdlet
             }
             catch (OperationCanceledException)
             {
-                Streams.WriteVerbose("Stopping: migrations that are not committed are rolled back.");
+                Streams.WriteVerbose("Stopping: migrations that are not prepared are rolled back.");
             }
             finally
             {

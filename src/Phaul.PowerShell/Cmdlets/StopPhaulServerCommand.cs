@@ -7,7 +7,7 @@ using Phaul.PowerShell.Objects;
 
 namespace Phaul.PowerShell.Cmdlets;
 
-/// <summary>Stops listening, rolls back what is not committed, and returns when everything has ended.</summary>
+/// <summary>Stops listening, rolls back what is not prepared, and returns when everything has ended.</summary>
 [Cmdlet(VerbsLifecycle.Stop, "PhaulServer", DefaultParameterSetName = ByIdSet, SupportsShouldProcess = true)]
 [OutputType(typeof(PhaulServerInfo))]
 public sealed class StopPhaulServerCommand : PhaulCmdlet

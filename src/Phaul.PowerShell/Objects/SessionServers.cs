@@ -32,7 +32,7 @@ internal static class SessionServers
         }
     }
 
-    /// <summary>Stops a server: what is not committed is rolled back, what is is finished. It is forgotten even if that fails.</summary>
+    /// <summary>Stops a server: what is not prepared is rolled back, what is is finished. It is forgotten even if that fails.</summary>
     public static async Task StopAsync(PhaulServerInfo info, CancellationToken cancellationToken)
     {
         lock (Lock)
