@@ -94,11 +94,15 @@ internal sealed class LazyPagesDaemon : IAsyncDisposable
         }
     }
 
+    /// <summary>Whether it was killed, as opposed to having found something that it could not do.</summary>
+    public bool WasKilled { get; private set; }
+
     /// <summary>Waits until it has delivered everything. Cancelling ends only this wait.</summary>
     /// <exception cref="PhaulException">RestoreFailed: it ended before that.</exception>
     public async Task WaitAsync(CancellationToken cancellationToken)
     {
         var status = await _process.WaitForExitAsync(cancellationToken).ConfigureAwait(false);
+        WasKilled = status.Signal is not null;
         if (!status.IsSuccess)
             throw Failed($"ended with {status}");
     }

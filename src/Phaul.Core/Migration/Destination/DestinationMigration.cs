@@ -487,6 +487,14 @@ internal sealed class DestinationMigration : IAsyncDisposable
             await _recorder.WarnAsync($"{exception.Message}, before the program had all its memory.").ConfigureAwait(false);
         }
 
+        // What ran and has ended is never started a second time.
+        if (held.HasEndedByItself)
+        {
+            _keepsImages = true;
+            await _recorder.WarnAsync($"The program has ended. Its images are kept in {_workDirectory.Path}.").ConfigureAwait(false);
+            return;
+        }
+
         // Every further instruction may read zeros where there was something.
         await _deciding.WaitAsync().ConfigureAwait(false);
         try

@@ -103,6 +103,12 @@ internal sealed class HeldTree : IAsyncDisposable
     public Task WaitForMemoryAsync(CancellationToken cancellationToken) =>
         _lazyPages?.WaitAsync(cancellationToken) ?? Task.CompletedTask;
 
+    /// <summary>
+    /// Whether it has ended while it got its memory, and not for want of it: the daemon then finds nobody to give it to. Only once
+    /// <see cref="WaitForMemoryAsync"/> has failed.
+    /// </summary>
+    public bool HasEndedByItself => _lazyPages is { WasKilled: false } && _watch.Alive.Count == 0;
+
     /// <summary>Ends it, and sees that it is gone.</summary>
     /// <returns>Whether it is gone.</returns>
     public async Task<bool> DiscardAsync()
