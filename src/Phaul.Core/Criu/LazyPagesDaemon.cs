@@ -1,23 +1,43 @@
-// `criu lazy-pages`: gives a restored tree its memory while it runs already, out of the images on this host.
+// `criu lazy-pages`: gives a restored tree its memory while it runs already, out of the images on this host or a page store.
 
+using System.Net.Sockets;
+using System.Runtime.InteropServices;
+using Phaul.Images.Pages;
 using Phaul.Native;
+using Phaul.Procfs;
 
 namespace Phaul.Criu;
 
+/// <summary>A restore whose memory is late in part.</summary>
+/// <param name="Directory">What is restored from.</param>
+/// <param name="WorkDirectory">Where CRIU writes its logs.</param>
+/// <param name="Store">Has the late pages; null: the directory's own images have them.</param>
+/// <param name="Format">What CRIU on this host speaks to a page server.</param>
+internal sealed record LateImages(string Directory, string WorkDirectory, PageStore? Store = null, PageServerFormat Format = PageServerFormat.Long);
+
 /// <summary>
 /// One daemon for one restore (criu(8), "lazy-pages"). A process of its own, and it goes on when this one dies: a tree whose
-/// daemon ends too early reads zeros where its memory was.
+/// daemon ends too early reads zeros where its memory was. One that asks a page store waits for ever if the store's process dies,
+/// and the tree with it: it holds the store's end of their socket itself, and so does not see it end.
 /// </summary>
 internal sealed class LazyPagesDaemon : IAsyncDisposable
 {
-    private const string Log = "lazy-pages.log";
+    public const string Log = "lazy-pages.log";
+
+    private const string Command = "lazy-pages";
     private const int StatusDescriptor = 3;
+    private const int PagesDescriptor = 4;
+    private const int StoreEndDescriptor = 5;
+    private const int StoreBuffer = 4 << 20;
     private static readonly TimeSpan ReadyLimit = TimeSpan.FromSeconds(30);
+    private static readonly TimeSpan EndLimit = TimeSpan.FromSeconds(30);
 
     private readonly ChildProcess _process;
-    private readonly string _imagesDirectory;
+    private readonly string _workDirectory;
+    private readonly PageStoreServer? _pages;
 
-    private LazyPagesDaemon(ChildProcess process, string imagesDirectory) => (_process, _imagesDirectory) = (process, imagesDirectory);
+    private LazyPagesDaemon(ChildProcess process, string workDirectory, PageStoreServer? pages) =>
+        (_process, _workDirectory, _pages) = (process, workDirectory, pages);
 
     /// <summary>Whether its criu and this kernel can restore so, by CRIU's own check (userfaultfd).</summary>
     /// <exception cref="OperationCanceledException">Cancelled.</exception>
@@ -35,46 +55,49 @@ internal sealed class LazyPagesDaemon : IAsyncDisposable
     }
 
     /// <summary>
-    /// Whether it would deliver all that can be late. Of a chain of images it delivers the last directory's own pages only, and
-    /// leaves the others to the restore.
+    /// Ends the daemons that read images below a directory. One whose restore never came waits for ever once its owner has died.
+    /// Only when nothing runs that could need memory from them.
     /// </summary>
-    public static bool Serves(string imagesDirectory) => !Path.Exists(Path.Combine(imagesDirectory, "parent"));
+    /// <returns>How many were ended.</returns>
+    public static async Task<int> EndThoseOfAsync(string workDirectory)
+    {
+        int ended = 0;
+        foreach (int pid in ProcFileSystem.Host.ReadNumbers(""))
+        {
+            if (!IsDaemonOf(pid, workDirectory))
+                continue;
+            try
+            {
+                using var descriptor = ProcessDescriptor.Open(pid);
+                // Looked at again with the pidfd in hand: it is the one that is killed
+                if (!IsDaemonOf(pid, workDirectory) || !descriptor.SendSignal(Libc.SignalKill))
+                    continue;
+                await descriptor.WaitForExitAsync(CancellationToken.None).WaitAsync(EndLimit).ConfigureAwait(false);
+                ended++;
+            }
+            catch (Exception exception) when (exception is NativeException or TimeoutException)
+            {
+                // It has just ended, or is on its way out.
+            }
+        }
+
+        return ended;
+    }
 
     /// <summary>Starts it and comes back when a restore can connect to it.</summary>
+    /// <param name="criuPath">The binary.</param>
+    /// <param name="images">What is restored, and where the late part of it is.</param>
+    /// <param name="logLevel">CRIU's, 0 to 4.</param>
+    /// <param name="cancellationToken">Gives up.</param>
     /// <exception cref="PhaulException">RestoreFailed: it could not be started, or ended, or was not ready in time.</exception>
-    public static async Task<LazyPagesDaemon> StartAsync(string criuPath, string imagesDirectory, int logLevel, CancellationToken cancellationToken)
+    public static async Task<LazyPagesDaemon> StartAsync(string criuPath, LateImages images, int logLevel, CancellationToken cancellationToken)
     {
-        LazyPagesDaemon daemon;
         var (ready, status) = SocketPair.CreateStream();
         using (ready)
         {
+            LazyPagesDaemon daemon;
             using (status)
-            {
-                try
-                {
-                    // Not a pipe to this process, which may end first
-                    using var nowhere = File.OpenHandle("/dev/null", FileMode.Open, FileAccess.Write);
-                    daemon = new LazyPagesDaemon(
-                        ChildProcess.Start(new ProcessStart
-                        {
-                            File = criuPath,
-                            Arguments =
-                            [
-                                "lazy-pages", "-D", imagesDirectory, "-W", imagesDirectory, "-o", Log, $"-v{logLevel}",
-                                "--status-fd", StatusDescriptor.ToString(System.Globalization.CultureInfo.InvariantCulture),
-                            ],
-                            Output = nowhere,
-                            Error = nowhere,
-                            Descriptors = new Dictionary<int, System.Runtime.InteropServices.SafeHandle> { [StatusDescriptor] = status.SafeHandle },
-                        }),
-                        imagesDirectory);
-                }
-                catch (NativeException exception)
-                {
-                    throw new PhaulException(PhaulErrorId.RestoreFailed, $"criu lazy-pages could not be started: {exception.Message}", exception);
-                }
-            }
-
+                daemon = Start(criuPath, images, logLevel, status);
             try
             {
                 using var limit = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
@@ -94,27 +117,87 @@ internal sealed class LazyPagesDaemon : IAsyncDisposable
         }
     }
 
+    private static LazyPagesDaemon Start(string criuPath, LateImages images, int logLevel, Socket status)
+    {
+        List<string> arguments =
+        [
+            Command, "-D", images.Directory, "-W", images.WorkDirectory, "-o", Log, $"-v{logLevel}", "--status-fd", $"{StatusDescriptor}",
+        ];
+        var descriptors = new Dictionary<int, SafeHandle> { [StatusDescriptor] = status.SafeHandle };
+        Socket? store = null, criu = null;
+        try
+        {
+            if (images.Store is not null)
+            {
+                (store, criu) = SocketPair.CreateStream(StoreBuffer);
+                arguments.AddRange(["--page-server", "--ps-socket", $"{PagesDescriptor}"]);
+                descriptors[PagesDescriptor] = criu.SafeHandle;
+                descriptors[StoreEndDescriptor] = store.SafeHandle;
+            }
+
+            // Not a pipe to this process, which may end first
+            using var nowhere = File.OpenHandle("/dev/null", FileMode.Open, FileAccess.Write);
+            var process = ChildProcess.Start(
+                new ProcessStart { File = criuPath, Arguments = arguments, Output = nowhere, Error = nowhere, Descriptors = descriptors });
+            var pages = images.Store is null ? null : new PageStoreServer(store!, images.Store, images.Format);
+            return new LazyPagesDaemon(process, images.WorkDirectory, pages);
+        }
+        catch (NativeException exception)
+        {
+            store?.Dispose();
+            throw new PhaulException(PhaulErrorId.RestoreFailed, $"criu lazy-pages could not be started: {exception.Message}", exception);
+        }
+        finally
+        {
+            criu?.Dispose();
+        }
+    }
+
+    /// <summary>Whether it gets the memory from this process, out of a page store.</summary>
+    public bool AsksThisProcess => _pages is not null;
+
     /// <summary>Whether it was killed, as opposed to having found something that it could not do.</summary>
     public bool WasKilled { get; private set; }
 
     /// <summary>Waits until it has delivered everything. Cancelling ends only this wait.</summary>
-    /// <exception cref="PhaulException">RestoreFailed: it ended before that.</exception>
+    /// <exception cref="PhaulException">RestoreFailed: it ended before that, or cannot be given what it asks for.</exception>
     public async Task WaitAsync(CancellationToken cancellationToken)
     {
-        var status = await _process.WaitForExitAsync(cancellationToken).ConfigureAwait(false);
+        var exit = _process.WaitForExitAsync(cancellationToken);
+        if (_pages is not null && await Task.WhenAny(exit, _pages.Completion).ConfigureAwait(false) != exit)
+            await _pages.Completion.ConfigureAwait(false);
+        var status = await exit.ConfigureAwait(false);
         WasKilled = status.Signal is not null;
         if (!status.IsSuccess)
             throw Failed($"ended with {status}");
     }
 
     /// <summary>Kills it if it still runs: to be called only when nobody needs memory from it any more.</summary>
-    public ValueTask DisposeAsync() => _process.DisposeAsync();
+    public async ValueTask DisposeAsync()
+    {
+        await _process.DisposeAsync().ConfigureAwait(false);
+        if (_pages is not null)
+            await _pages.DisposeAsync().ConfigureAwait(false);
+    }
 
     /// <summary>Leaves it alone: it ends by itself, when it has delivered everything.</summary>
-    public ValueTask ReleaseAsync() => _process.ReleaseAsync();
+    public async ValueTask ReleaseAsync()
+    {
+        await _process.ReleaseAsync().ConfigureAwait(false);
+        if (_pages is not null)
+            await _pages.DisposeAsync().ConfigureAwait(false);
+    }
+
+    private static bool IsDaemonOf(int pid, string workDirectory)
+    {
+        string[] arguments = ProcFileSystem.Host.ReadText($"{pid}/cmdline")?.Split('\0') ?? [];
+        int command = Array.IndexOf(arguments, Command);
+        return command > 0 && command + 2 < arguments.Length && arguments[command + 1] == "-D"
+            && arguments[command + 2].StartsWith(Path.TrimEndingDirectorySeparator(workDirectory) + '/', StringComparison.Ordinal);
+    }
 
     private PhaulException Failed(string how) => new(PhaulErrorId.RestoreFailed, $"criu lazy-pages {how}")
     {
-        CriuLog = CriuLog.ReadTail(new Rpc.CriuOpts { ImagesDir = _imagesDirectory, LogFile = Log }),
+        CriuLog = CriuLog.ReadTail(new Rpc.CriuOpts { ImagesDir = _workDirectory, LogFile = Log }),
     };
 }

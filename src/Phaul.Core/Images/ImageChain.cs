@@ -8,7 +8,23 @@ namespace Phaul.Images;
 /// <param name="Index">Counts from 0.</param>
 /// <param name="Path">The absolute path.</param>
 /// <param name="Parent">The previous directory as seen from this one, for CRIU's <c>parent_img</c>; null for the first.</param>
-public sealed record ImageDirectory(int Index, string Path, string? Parent);
+public sealed record ImageDirectory(int Index, string Path, string? Parent)
+{
+    /// <summary>Makes the link by which CRIU finds the parent's images; whoever lets CRIU write here gives it <c>parent_img</c> instead.</summary>
+    /// <exception cref="PhaulException">ImageTransferFailed: it cannot be made.</exception>
+    internal void LinkParent()
+    {
+        try
+        {
+            File.CreateSymbolicLink(System.IO.Path.Combine(Path, "parent"), Parent!);
+        }
+        catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
+        {
+            throw new PhaulException(
+                PhaulErrorId.ImageTransferFailed, $"The link to the parent of {Path} could not be made: {exception.Message}", exception);
+        }
+    }
+}
 
 /// <summary>A chain of image directories, the same on both hosts.</summary>
 public sealed class ImageChain

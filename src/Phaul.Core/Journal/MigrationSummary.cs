@@ -115,8 +115,8 @@ public sealed record MigrationSummary
             IterationCount = iterations.Length,
             BytesSent = result?.BytesSent ?? iterations.Sum(iteration => iteration.BytesSent),
             IsRunning = isRunning,
-            NeedsResolution = state == MigrationState.InDoubt || (!isRunning && (!isSettled || PeerIsUntold(records))),
-            HasLeftovers = !isRunning && isSettled && result is null && state is (MigrationState.Completed or MigrationState.Running),
+            NeedsResolution = state == MigrationState.InDoubt || (!isRunning && (!isSettled || PeerIsUntold(records) || LacksMemory(records))),
+            HasLeftovers = !isRunning && isSettled && result is null && !LacksMemory(records) && state is (MigrationState.Completed or MigrationState.Running),
             Corruption = corruption,
             NewerVersion = contents.NewerVersion,
             Error = result?.Error,
@@ -127,6 +127,10 @@ public sealed record MigrationSummary
             LastRecordTime = records.LastOrDefault()?.Time,
         };
     }
+
+    /// <summary>Whether the restored tree was to get memory from a process that has not journalled that it has all.</summary>
+    internal static bool LacksMemory(IReadOnlyList<JournalRecord> records) =>
+        records.LastOrDefault(record => record is MemoryServed or MemoryLost or MemoryComplete) is MemoryServed or MemoryLost;
 
     // Settled on this side; but the other may hold a copy until it learns so.
     private static bool PeerIsUntold(IReadOnlyList<JournalRecord> records) =>

@@ -13,9 +13,9 @@ public sealed record PhaulConfig
     /// <summary>
     /// The connected stream socket through which CRIU sends memory pages (source) or receives them (destination).
     /// It must be a UNIX stream socket: over TCP, CRIU's corking adds about 200 ms to the frozen time.
-    /// The caller keeps ownership and closes it after the migration.
+    /// The caller keeps ownership and closes it after the migration. Null only where pages come another way, as in Phaul's own server.
     /// </summary>
-    public required Socket MemorySocket { get; init; }
+    public required Socket? MemorySocket { get; init; }
 
     /// <summary>An existing directory in which image directories and logs may be created. They are left to the caller.</summary>
     public required string WorkDirectory { get; init; }

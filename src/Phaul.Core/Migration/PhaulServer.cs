@@ -3,6 +3,7 @@
 using Phaul.Criu;
 using Phaul.Criu.Rpc;
 using Phaul.Images;
+using Phaul.Images.Pages;
 using Phaul.Native;
 
 namespace Phaul;
@@ -20,17 +21,30 @@ public sealed class PhaulServer : IPhaulRemote, IAsyncDisposable
     private readonly PhaulConfig _config;
     private readonly ImageChain _chain;
     private readonly CriuClient _pageServers;
-    private PageServerChild? _pageServer;
-    private Task? _pageServerExit;
+    private readonly PageReceiver? _receiver;
+    private readonly CancellationTokenSource _disposing = new();
+    private bool _receives;
+    private int _disposed;
+    private Task? _pagesReceived;
 
-    /// <summary>Makes a server; nothing is touched yet.</summary>
+    /// <summary>Makes a server whose pages come through <see cref="PhaulConfig.MemorySocket"/>, to CRIU's own page servers; nothing is touched yet.</summary>
     /// <exception cref="ArgumentException">The work directory does not exist.</exception>
     public PhaulServer(PhaulConfig config)
+        : this(config, null)
+    {
+    }
+
+    /// <param name="config">What to do.</param>
+    /// <param name="receiver">Takes the pages in place of CRIU's page servers; disposed by the caller, after the server.</param>
+    internal PhaulServer(PhaulConfig config, PageReceiver? receiver)
     {
         ArgumentNullException.ThrowIfNull(config);
         if (!Directory.Exists(config.WorkDirectory))
             throw new ArgumentException($"The work directory {config.WorkDirectory} does not exist.", nameof(config));
+        if (receiver is null && config.MemorySocket is null)
+            throw new ArgumentException("The pages have nowhere to come from: there is no memory socket.", nameof(config));
         _config = config;
+        _receiver = receiver;
         _chain = new ImageChain(config.WorkDirectory);
         _pageServers = new CriuClient(new CriuClientOptions { CriuPath = config.CriuPath, MemorySocket = config.MemorySocket });
         Criu = new CriuClient(new CriuClientOptions { CriuPath = config.CriuPath });
@@ -42,13 +56,14 @@ public sealed class PhaulServer : IPhaulRemote, IAsyncDisposable
     /// <summary>The absolute path of the newest image directory; empty before the first iteration.</summary>
     public string LastImagesDirectory => _chain.Last?.Path ?? "";
 
-    /// <summary>Ends when the page server of the current iteration has ended; faulted if it failed.</summary>
-    internal Task PageServerExit => _pageServerExit ?? Task.CompletedTask;
+    /// <summary>Ends when the pages of the current iteration have all been written; faulted if that failed.</summary>
+    internal Task PagesReceived => _pagesReceived ?? Task.CompletedTask;
 
     /// <summary>Starts the processes that later steps need, so that they are not started while the tree is frozen.</summary>
     public async Task WarmUpAsync(CancellationToken cancellationToken = default)
     {
-        await _pageServers.OpenAsync(cancellationToken).ConfigureAwait(false);
+        if (_receiver is null)
+            await _pageServers.OpenAsync(cancellationToken).ConfigureAwait(false);
         await Criu.OpenAsync(cancellationToken).ConfigureAwait(false);
     }
 
@@ -57,14 +72,14 @@ public sealed class PhaulServer : IPhaulRemote, IAsyncDisposable
     /// <exception cref="CriuException">CRIU could not start a page server.</exception>
     public async Task StartIterationAsync(CancellationToken cancellationToken = default)
     {
-        if (_pageServer is not null)
+        if (_receives)
             throw new InvalidOperationException("The previous iteration has not been stopped.");
         var images = _chain.OpenNext();
-        using var directory = DirectoryDescriptor.Open(images.Path);
-        var options = RestoreRequest.ForPageServer(_config, _pageServers, directory, images.Parent);
-        _pageServer = await _pageServers.StartPageServerAsync(options, cancellationToken).ConfigureAwait(false);
-        // Watched from the beginning: a page server that dies must not be found out by a source that waits for it.
-        _pageServerExit = WaitForPageServerAsync(_pageServer);
+        // Watched from the beginning: what fails here must not be found out by a source that waits for it.
+        _pagesReceived = _receiver is null
+            ? await StartPageServerAsync(images, cancellationToken).ConfigureAwait(false)
+            : StartReceiver(_receiver, images);
+        _receives = true;
     }
 
     /// <inheritdoc/>
@@ -72,20 +87,38 @@ public sealed class PhaulServer : IPhaulRemote, IAsyncDisposable
     /// <exception cref="CriuException">The page server failed: pages are missing.</exception>
     public async Task StopIterationAsync(CancellationToken cancellationToken = default)
     {
-        if (_pageServer is null)
+        if (!_receives)
             return;
-        await PageServerExit.WaitAsync(PageServerExitLimit, cancellationToken).ConfigureAwait(false);
-        _pageServer = null;
+        await PagesReceived.WaitAsync(PageServerExitLimit, cancellationToken).ConfigureAwait(false);
+        _receives = false;
     }
 
     /// <inheritdoc/>
     public async ValueTask DisposeAsync()
     {
+        if (Interlocked.Exchange(ref _disposed, 1) != 0)
+            return;
+        await _disposing.CancelAsync().ConfigureAwait(false);
         // Disposing the session ends its page server, too: one whose peer never comes would otherwise stay for ever.
         await _pageServers.DisposeAsync().ConfigureAwait(false);
-        if (_pageServerExit is not null)
-            await _pageServerExit.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        await PagesReceived.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
         await Criu.DisposeAsync().ConfigureAwait(false);
+        _disposing.Dispose();
+    }
+
+    private Task StartReceiver(PageReceiver receiver, ImageDirectory images)
+    {
+        if (images.Parent is not null)
+            images.LinkParent();
+        // Writing pages is work for a thread of its own, and this one has more to do
+        return Task.Run(() => receiver.ReceiveAsync(images.Path, _disposing.Token), CancellationToken.None);
+    }
+
+    private async Task<Task> StartPageServerAsync(ImageDirectory images, CancellationToken cancellationToken)
+    {
+        using var directory = DirectoryDescriptor.Open(images.Path);
+        var options = RestoreRequest.ForPageServer(_config, _pageServers, directory, images.Parent);
+        return WaitForPageServerAsync(await _pageServers.StartPageServerAsync(options, cancellationToken).ConfigureAwait(false));
     }
 
     private async Task WaitForPageServerAsync(PageServerChild pageServer)

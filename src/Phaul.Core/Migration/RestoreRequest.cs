@@ -29,13 +29,15 @@ internal static class RestoreRequest
     }
 
     /// <param name="process">What CRIU must be told of the tree.</param>
-    /// <param name="images">The last directory of the chain.</param>
-    /// <param name="lazy">Leave the memory that can be late to a daemon that listens in that directory.</param>
-    public static CriuOpts ForRestore(ProcessOptions process, SafeFileHandle images, bool lazy)
+    /// <param name="images">The last directory of the chain, or what was made of it.</param>
+    /// <param name="work">Where its log goes.</param>
+    /// <param name="lazy">Leave the memory that can be late to a daemon that listens in the work directory.</param>
+    public static CriuOpts ForRestore(ProcessOptions process, SafeFileHandle images, SafeFileHandle work, bool lazy)
     {
         var options = new CriuOpts
         {
             ImagesDirFd = (int)images.DangerousGetHandle(),
+            WorkDirFd = (int)work.DangerousGetHandle(),
             LogFile = RestoreLog,
             NotifyScripts = true,
         };

@@ -31,10 +31,16 @@ internal sealed class SequenceWriter(PhaulChannel channel) : IDisposable
         }
     }
 
-    public async ValueTask EndAsync(CancellationToken cancellationToken)
+    /// <summary>Sends what there is, and does not wait for the frame to be full.</summary>
+    public async ValueTask FlushAsync(CancellationToken cancellationToken)
     {
         if (_length > 0)
             await SendAsync(cancellationToken).ConfigureAwait(false);
+    }
+
+    public async ValueTask EndAsync(CancellationToken cancellationToken)
+    {
+        await FlushAsync(cancellationToken).ConfigureAwait(false);
         await channel.SendEndAsync(cancellationToken).ConfigureAwait(false);
     }
 
@@ -55,13 +61,18 @@ internal sealed class SequenceReader(PhaulChannel channel) : IDisposable
     private int _offset;
     private bool _ended;
 
-    /// <summary>What is at hand, at most a certain number of bytes; empty at the end of the sequence. Valid until the next call.</summary>
+    /// <summary>Called before bytes that were given out cease to be valid.</summary>
+    public Action? Releasing { get; init; }
+
+    /// <summary>What is at hand, at most a certain number of bytes; empty at the end of the sequence. Valid until the next call,
+    /// with <see cref="Releasing"/> until that is called.</summary>
     public async ValueTask<ReadOnlyMemory<byte>> ReadSomeAsync(long atMost, CancellationToken cancellationToken)
     {
         if (_ended)
             return default;
         while (_frame is null || _offset == _frame.Payload.Length)
         {
+            Releasing?.Invoke();
             _frame?.Dispose();
             _frame = null;
             ReceivedFrame next = await channel.ReceiveAsync(cancellationToken).ConfigureAwait(false);

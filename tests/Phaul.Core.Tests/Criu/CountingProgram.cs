@@ -28,14 +28,15 @@ internal sealed class CountingProgram : IAsyncDisposable
 
     private string CountFile => Path.Combine(_directory.FullName, "count");
 
-    public static async Task<CountingProgram> StartAsync()
+    /// <param name="script">Something else that counts into the file `$0`; null: nothing but that.</param>
+    public static async Task<CountingProgram> StartAsync(string? script = null)
     {
         var directory = Directory.CreateTempSubdirectory("phaul-count-");
         using var nothing = File.OpenHandle("/dev/null", FileMode.Open, FileAccess.ReadWrite);
         var child = ChildProcess.Start(new ProcessStart
         {
             File = "bash",
-            Arguments = ["-c", Script, Path.Combine(directory.FullName, "count")],
+            Arguments = ["-c", script ?? Script, Path.Combine(directory.FullName, "count")],
             Output = nothing,
             Error = nothing,
         });

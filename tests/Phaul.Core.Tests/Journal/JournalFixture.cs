@@ -106,6 +106,8 @@ internal static class Sample
         new PeerTold(),
         new CommitIntent(),
         new TreeGone(PagesStillServed: true),
+        new MemoryServed(),
+        new MemoryLost(),
         new MemoryComplete(),
         new Resolution("the source tree is gone; the destination goes on", "phaul resolve, root"),
         Finished(id, MigrationState.Completed),

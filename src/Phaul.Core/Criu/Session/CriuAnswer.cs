@@ -47,7 +47,7 @@ internal static class CriuAnswer
             request.Type,
             exchange.HasTimedOut ? "took too long and was given up" : exchange.IsRefusedByHandler ? "was refused by us" : "failed",
             response.HasCrErrno ? response.CrErrno : null,
-            response.HasCrErrmsg ? response.CrErrmsg : null,
+            response.HasCrErrmsg && !CriuLog.IsHarmless(response.CrErrmsg) ? response.CrErrmsg : null,
             Log(session, request))
         { IsPastReturn = exchange.IsPastReturn };
     }

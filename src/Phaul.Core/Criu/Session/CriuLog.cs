@@ -44,11 +44,14 @@ internal static class CriuLog
     public static IReadOnlyList<string> Select(string text, bool isCut = false)
     {
         var lines = text.Split('\n', StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries).Skip(isCut ? 1 : 0)
-            .Where(line => !line.Contains(HarmlessError, StringComparison.Ordinal))
+            .Where(line => !IsHarmless(line))
             .TakeLast(LinesLookedAt).ToLookup(line => line.Contains(ErrorMark, StringComparison.Ordinal));
         var errors = lines[true].TakeLast(LinesKept).ToList();
         return [.. errors.Select(Shown), .. lines[false].TakeLast(LinesKept - errors.Count).Select(Shown)];
     }
+
+    /// <summary>Whether an error is none; CRIU gives the first one as the cause when it fails, whatever it was.</summary>
+    public static bool IsHarmless(string error) => error.Contains(HarmlessError, StringComparison.Ordinal);
 
     /// <summary>A line as it may be shown: names of programs and files are in it, which may hold whatever their owner likes.</summary>
     public static string Shown(string line)

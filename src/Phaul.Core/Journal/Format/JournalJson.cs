@@ -29,6 +29,8 @@ namespace Phaul.Journal;
 [JsonSerializable(typeof(PeerTold))]
 [JsonSerializable(typeof(CommitIntent))]
 [JsonSerializable(typeof(TreeGone))]
+[JsonSerializable(typeof(MemoryServed))]
+[JsonSerializable(typeof(MemoryLost))]
 [JsonSerializable(typeof(MemoryComplete))]
 [JsonSerializable(typeof(Resolution))]
 [JsonSerializable(typeof(Finished))]

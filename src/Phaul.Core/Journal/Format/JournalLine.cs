@@ -41,6 +41,8 @@ internal static class JournalLine
         ("peerTold", typeof(PeerTold)),
         ("commitIntent", typeof(CommitIntent)),
         ("treeGone", typeof(TreeGone)),
+        ("memoryServed", typeof(MemoryServed)),
+        ("memoryLost", typeof(MemoryLost)),
         ("memoryComplete", typeof(MemoryComplete)),
         ("resolution", typeof(Resolution)),
         ("finished", typeof(Finished)),

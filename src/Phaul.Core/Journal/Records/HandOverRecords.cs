@@ -69,5 +69,16 @@ public sealed record CommitIntent : JournalRecord;
 /// </param>
 public sealed record TreeGone(bool PagesStillServed = false) : JournalRecord;
 
-/// <summary>All memory of the program is on the destination.</summary>
+/// <summary>
+/// Destination: until <see cref="MemoryComplete"/> the tree gets memory from this process, and stands still where it has none yet
+/// if this process ends.
+/// </summary>
+public sealed record MemoryServed : JournalRecord;
+
+/// <summary>
+/// Destination: whoever gave the tree its memory is gone. What ran of it is about to be killed, and restored again from its images.
+/// </summary>
+public sealed record MemoryLost : JournalRecord;
+
+/// <summary>The program has all its memory on the destination.</summary>
 public sealed record MemoryComplete : JournalRecord;

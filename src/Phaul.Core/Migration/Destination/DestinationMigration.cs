@@ -5,6 +5,7 @@ using System.Text.Json;
 using Phaul.Criu;
 using Phaul.Engines;
 using Phaul.Images;
+using Phaul.Images.Pages;
 using Phaul.Journal;
 using Phaul.Native;
 using Phaul.Preflight;
@@ -24,6 +25,9 @@ internal sealed class DestinationMigration : IAsyncDisposable
     private const int PreparedFirst = 1;
     private const int EndedFirst = 2;
 
+    // Beside the numbered ones
+    private const string LateDirectory = "late";
+
     // Local disks and memory are the only limit; beyond this something stands still.
     private static readonly TimeSpan FillLimit = TimeSpan.FromMinutes(30);
 
@@ -39,9 +43,8 @@ internal sealed class DestinationMigration : IAsyncDisposable
     private readonly SemaphoreSlim _deciding = new(1, 1);
     private readonly CancellationTokenSource _calledOff = new();
     private PhaulServer? _phaul;
-    private PageRelay? _relay;
+    private PageReceiver? _receiver;
     private CriuLogFollower? _criuLog;
-    private System.Net.Sockets.Socket? _criuSocket;
     private readonly List<Task> _watches = [];
     private HeldTree? _held;
     private PhaulMigrationResult? _sourceResult;
@@ -50,6 +53,7 @@ internal sealed class DestinationMigration : IAsyncDisposable
     private volatile bool _answering;
     private long _imageBytes;
     private bool _lazyPagesWork;
+    private CriuVersion? _criuVersion;
     private Task _filling = Task.CompletedTask;
     private TimeSpan? _memoryCompleteAfter;
     private bool _keepsImages;
@@ -214,6 +218,7 @@ internal sealed class DestinationMigration : IAsyncDisposable
             await _held.DisposeAsync().ConfigureAwait(false);
         _held = null;
         await ClosePagesAsync().ConfigureAwait(false);
+        _receiver?.Dispose();
         await Task.WhenAll(_watches).ConfigureAwait(false);
         await EndCriuLogAsync().ConfigureAwait(false);
         // Not disposed: a second verdict may be waiting for it.
@@ -295,7 +300,7 @@ internal sealed class DestinationMigration : IAsyncDisposable
             await OpenPagesAsync().ConfigureAwait(false);
         RequireSpace((long)Math.Min(start.ExpectedBytes, long.MaxValue));
         await _phaul!.StartIterationAsync(_calledOff.Token).ConfigureAwait(false);
-        _watches.Add(ReportFailureAsync(_phaul.PageServerExit));
+        _watches.Add(ReportFailureAsync(_phaul.PagesReceived));
         return new DestinationMessage { Done = new Done() };
     }
 
@@ -305,25 +310,30 @@ internal sealed class DestinationMigration : IAsyncDisposable
         await _recorder.WriteAsync(new ImagesPlace(_workDirectory.Path)).ConfigureAwait(false);
         await _recorder.EnterAsync(MigrationState.Receiving).ConfigureAwait(false);
         _criuLog = CriuLogFollower.For(_recorder, _workDirectory.Path, _server.FollowCriuLog);
-        (_criuSocket, var relayEnd) = SocketPair.CreateStream(PageRelay.LocalBuffer);
-        _relay = new PageRelay(relayEnd, _connection.OpenChannel(ChannelId.Pages));
-        _relay.Start();
-        _watches.Add(ReportFailureAsync(_relay.Completion));
-        _phaul = new PhaulServer(new PhaulConfig
+        _receiver = new PageReceiver(_connection.OpenChannel(ChannelId.Pages), new PageReceiverOptions
         {
-            MemorySocket = _criuSocket,
-            WorkDirectory = _workDirectory.Path,
-            CriuPath = _server.CriuPath,
-            Options = _options,
+            Format = PageServerHeader.FormatOf(_begin.Survey.CriuVersion),
             AutoDedup = _begin.AutoDedup,
-            MigrationId = MigrationId,
+            Durable = _begin.Durable,
+            MinFreeBytes = _server.MinFreeBytes,
         });
+        _phaul = new PhaulServer(
+            new PhaulConfig
+            {
+                MemorySocket = null,
+                WorkDirectory = _workDirectory.Path,
+                CriuPath = _server.CriuPath,
+                Options = _options,
+                MigrationId = MigrationId,
+            },
+            _receiver);
         await _phaul.WarmUpAsync(_calledOff.Token).ConfigureAwait(false);
+        _criuVersion = await _phaul.Criu.GetVersionAsync(_calledOff.Token).ConfigureAwait(false);
         _lazyPagesWork = !_begin.EagerRestore && await LazyPagesDaemon.IsSupportedAsync(_server.CriuPath, _calledOff.Token).ConfigureAwait(false);
         await JitWarmUp.Completion.WaitAsync(_calledOff.Token).ConfigureAwait(false);
     }
 
-    /// <summary>A page server that died is told to the source at once: its dump would otherwise wait for it.</summary>
+    /// <summary>What fails here is told to the source at once: its dump would otherwise wait.</summary>
     private async Task ReportFailureAsync(Task pagePath)
     {
         try
@@ -370,7 +380,7 @@ internal sealed class DestinationMigration : IAsyncDisposable
     {
         var phaul = RequirePages();
         await _recorder.EnterAsync(MigrationState.Restoring).ConfigureAwait(false);
-        // The page server writes what it buffers when it ends; restoring earlier would read torn pagemaps.
+        // The pagemaps are written last; restoring earlier would find none.
         await phaul.StopIterationAsync(_calledOff.Token).ConfigureAwait(false);
         try
         {
@@ -387,6 +397,8 @@ internal sealed class DestinationMigration : IAsyncDisposable
             throw new OperationCanceledException("The source or the server ended first.");
 
         await _recorder.WriteAsync(PreparedRecord(_held, phaul.LastImagesDirectory)).ConfigureAwait(false);
+        if (_held.NeedsThisProcess)
+            await _recorder.WriteAsync(new MemoryServed()).ConfigureAwait(false);
         await _recorder.EnterAsync(MigrationState.Prepared, durable: _begin.Durable).ConfigureAwait(false);
         _watches.Add(WatchHeldAsync(_held));
         return new DestinationMessage { Prepared = new Wire.Prepared { RootPid = _held.Tree.RootPid } };
@@ -408,12 +420,12 @@ internal sealed class DestinationMigration : IAsyncDisposable
 
     private async Task<HeldTree> RestoreHeldAsync(PhaulServer phaul)
     {
-        if (_lazyPagesWork && LazyPagesDaemon.Serves(phaul.LastImagesDirectory))
+        if (_lazyPagesWork)
         {
             try
             {
-                return await HeldTree.RestoreLazilyAsync(
-                    phaul.Criu, _server.CriuPath, phaul.LastImagesDirectory, _options, _calledOff.Token).ConfigureAwait(false);
+                if (LateImagesOf(phaul.LastImagesDirectory) is { } late)
+                    return await HeldTree.RestoreLazilyAsync(phaul.Criu, _server.CriuPath, late, _options, _calledOff.Token).ConfigureAwait(false);
             }
             catch (Exception exception) when (exception is CriuException { Kind: CriuFailure.Refused } or PhaulException
                 && !_calledOff.IsCancellationRequested)
@@ -424,6 +436,16 @@ internal sealed class DestinationMigration : IAsyncDisposable
         }
 
         return await HeldTree.RestoreAsync(phaul.Criu, phaul.LastImagesDirectory, _options, _calledOff.Token).ConfigureAwait(false);
+    }
+
+    /// <summary>What to restore from if most of the memory is to follow; null: that is not worth while.</summary>
+    private LateImages? LateImagesOf(string lastImages)
+    {
+        // A page store dies with this process; CRIU reads the images of a single dump by itself
+        if (_receiver!.Iterations.Count == 1)
+            return new LateImages(lastImages, lastImages);
+        var store = PageStore.Compose(_receiver.Iterations[^1], Path.Combine(_workDirectory.Path, LateDirectory));
+        return store is null ? null : new LateImages(store.ImagesDirectory, lastImages, store, PageServerHeader.FormatOf(_criuVersion!));
     }
 
     private Journal.Prepared PreparedRecord(HeldTree held, string imagesDirectory) => new(
@@ -499,11 +521,13 @@ internal sealed class DestinationMigration : IAsyncDisposable
         await _deciding.WaitAsync().ConfigureAwait(false);
         try
         {
+            await _recorder.WriteIfPossibleAsync(new MemoryLost()).ConfigureAwait(false);
             var again = await RestoreAgainAsync(
                 held,
                 $"What the program did on this host in its first {since.Elapsed.TotalMilliseconds:0} ms is lost: it was killed and goes on " +
                 "from the moment of the hand-over").ConfigureAwait(false);
             await again.ResumeAsync().ConfigureAwait(false);
+            await _recorder.WriteIfPossibleAsync(new MemoryComplete()).ConfigureAwait(false);
         }
         catch (Exception exception)
         {
@@ -622,7 +646,7 @@ internal sealed class DestinationMigration : IAsyncDisposable
             Downtime = _sourceResult?.Downtime,
             MemoryCompleteAfter = _memoryCompleteAfter,
             BytesSent = _connection.BytesReceived,
-            PageBytes = _relay?.BytesFromPeer ?? 0,
+            PageBytes = _receiver?.BytesReceived ?? 0,
             ImageBytes = _imageBytes,
             PagesWritten = iterations.Sum(iteration => iteration.PagesWritten),
             IterationCount = iterations.Count,
@@ -635,9 +659,6 @@ internal sealed class DestinationMigration : IAsyncDisposable
 
     private async Task ClosePagesAsync()
     {
-        if (_relay is not null)
-            await _relay.DisposeAsync().ConfigureAwait(false);
-        _criuSocket?.Dispose();
         // A held tree needs its CRIU: the server is disposed with it.
         if (_phaul is not null && _held is null)
             await _phaul.DisposeAsync().ConfigureAwait(false);

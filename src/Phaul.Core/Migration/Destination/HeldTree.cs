@@ -33,19 +33,19 @@ internal sealed class HeldTree : IAsyncDisposable
     /// <exception cref="OperationCanceledException">Cancelled; nothing is left of it.</exception>
     public static Task<HeldTree> RestoreAsync(
         CriuClient criu, string imagesDirectory, ProcessOptions options, CancellationToken cancellationToken) =>
-        RestoreAndHoldAsync(criu, imagesDirectory, options, null, cancellationToken);
+        RestoreAndHoldAsync(criu, new LateImages(imagesDirectory, imagesDirectory), options, null, cancellationToken);
 
     /// <summary>As <see cref="RestoreAsync"/>, but most of the memory follows when the tree runs: see <see cref="WaitForMemoryAsync"/>.</summary>
     /// <exception cref="CriuException">CRIU could not restore it; nothing is left of it.</exception>
     /// <exception cref="PhaulException">RestoreFailed: it cannot be restored so; nothing is left of it.</exception>
     /// <exception cref="OperationCanceledException">Cancelled; nothing is left of it.</exception>
     public static async Task<HeldTree> RestoreLazilyAsync(
-        CriuClient criu, string criuPath, string imagesDirectory, ProcessOptions options, CancellationToken cancellationToken)
+        CriuClient criu, string criuPath, LateImages images, ProcessOptions options, CancellationToken cancellationToken)
     {
-        var lazyPages = await LazyPagesDaemon.StartAsync(criuPath, imagesDirectory, options.LogLevel, cancellationToken).ConfigureAwait(false);
+        var lazyPages = await LazyPagesDaemon.StartAsync(criuPath, images, options.LogLevel, cancellationToken).ConfigureAwait(false);
         try
         {
-            return await RestoreAndHoldAsync(criu, imagesDirectory, options, lazyPages, cancellationToken).ConfigureAwait(false);
+            return await RestoreAndHoldAsync(criu, images, options, lazyPages, cancellationToken).ConfigureAwait(false);
         }
         catch
         {
@@ -55,12 +55,12 @@ internal sealed class HeldTree : IAsyncDisposable
     }
 
     private static async Task<HeldTree> RestoreAndHoldAsync(
-        CriuClient criu, string imagesDirectory, ProcessOptions options, LazyPagesDaemon? lazyPages, CancellationToken cancellationToken)
+        CriuClient criu, LateImages images, ProcessOptions options, LazyPagesDaemon? lazyPages, CancellationToken cancellationToken)
     {
         var held = new HeldTree { _lazyPages = lazyPages };
         // Once prepared, the source's verdict ends it and nothing else: the caller's token counts until then.
         await using var _ = cancellationToken.Register(held._callOff.Cancel).ConfigureAwait(false);
-        held._restoring = held.RunCriuAsync(criu, imagesDirectory, options, held._callOff.Token);
+        held._restoring = held.RunCriuAsync(criu, images, options, held._callOff.Token);
         await Task.WhenAny(held._prepared.Task, held._restoring).ConfigureAwait(false);
         if (!held._prepared.Task.IsCompletedSuccessfully)
         {
@@ -97,6 +97,9 @@ internal sealed class HeldTree : IAsyncDisposable
 
     /// <summary>Whether some of its memory may not be there yet.</summary>
     public bool IsLazy => _lazyPages is not null;
+
+    /// <summary>Whether this process gives it that memory, as opposed to a daemon that goes on by itself.</summary>
+    public bool NeedsThisProcess => _lazyPages is { AsksThisProcess: true };
 
     /// <summary>Waits until it has all its memory. Cancelling ends only this wait.</summary>
     /// <exception cref="PhaulException">RestoreFailed: it will not get the rest, and what it reads there is wrong.</exception>
@@ -161,11 +164,12 @@ internal sealed class HeldTree : IAsyncDisposable
         }
     }
 
-    private async Task<int> RunCriuAsync(CriuClient criu, string imagesDirectory, ProcessOptions options, CancellationToken cancellationToken)
+    private async Task<int> RunCriuAsync(CriuClient criu, LateImages images, ProcessOptions options, CancellationToken cancellationToken)
     {
-        using var directory = DirectoryDescriptor.Open(imagesDirectory);
+        using var directory = DirectoryDescriptor.Open(images.Directory);
+        using var workDirectory = DirectoryDescriptor.Open(images.WorkDirectory);
         return await criu.RestoreAsync(
-            RestoreRequest.ForRestore(options, directory, IsLazy),
+            RestoreRequest.ForRestore(options, directory, workDirectory, IsLazy),
             new CriuNotifications(async (notification, criuGone) =>
             {
                 switch (notification.Kind)

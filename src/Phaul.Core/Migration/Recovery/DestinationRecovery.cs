@@ -117,11 +117,11 @@ internal sealed class DestinationRecovery
         var prepared = before.Records.OfType<Journal.Prepared>().LastOrDefault();
         switch (StateOf(before), verdict)
         {
-            case (MigrationState.Running, Verdict.Committed):
+            case (MigrationState.Running, Verdict.Committed) when !MigrationSummary.LacksMemory(before.Records):
                 return new Outcome(MigrationState.Running, prepared?.RootPid ?? 0, "it was committed and resumed here", null);
             case (MigrationState.Discarded, Verdict.RolledBack):
                 return new Outcome(MigrationState.Discarded, 0, "it was discarded here", null);
-            case (MigrationState.Running or MigrationState.Discarded, _):
+            case (MigrationState.Running, Verdict.RolledBack) or (MigrationState.Discarded, _):
                 throw new PhaulException(PhaulErrorId.InDoubt, $"Here the migration has ended as {StateOf(before)}, which contradicts the source");
             // It may run: killing it on a word that cannot be true could kill the only copy.
             case (MigrationState.Committing, Verdict.RolledBack):
@@ -170,6 +170,7 @@ internal sealed class DestinationRecovery
         // CRIU may have been lost together with its server, in the middle of the restore
         if (prepared is null && recorder.State == MigrationState.Restoring && contents.Records.OfType<Begun>().FirstOrDefault() is { } begun)
             await AbandonedTasks.KillAsync([begun.Pid], criuPath).ConfigureAwait(false);
+        await EndDaemonsAsync(contents).ConfigureAwait(false);
         if (recorder.States.Count == 0)
             await recorder.EnterAsync(MigrationState.Accepted).ConfigureAwait(false);
         await recorder.EnterAsync(MigrationState.Discarded, prepared is null ? "the server ended" : "the source tree runs").ConfigureAwait(false);
@@ -185,6 +186,8 @@ internal sealed class DestinationRecovery
         var wasResuming = contents.Records.LastOrDefault(record => record is Journal.Prepared or Resuming or NeverRan) is Resuming;
         var hasRun = wasResuming ? CriuLastWord.OfRestore(prepared.ImagesDirectory) : false;
         var alive = Alive(prepared);
+        if (StateOf(contents) == MigrationState.Running)
+            return await ReplaceStandingAsync(contents, prepared, recorder, cancellationToken).ConfigureAwait(false);
         var hold = alive.Count > 0 ? HeldTasks.Look(alive.Select(process => process.Pid)) : (TreeHold?)null;
         if (hold == TreeHold.Unknown)
             throw TreeResumption.CannotTell(prepared.RootPid, null);
@@ -192,6 +195,8 @@ internal sealed class DestinationRecovery
         {
             await ReachCommittingAsync(recorder).ConfigureAwait(false);
             await recorder.EnterAsync(MigrationState.Running, "found running").ConfigureAwait(false);
+            if (MigrationSummary.LacksMemory(contents.Records))
+                return await ReplaceStandingAsync(contents, prepared, recorder, cancellationToken).ConfigureAwait(false);
             return new Outcome(MigrationState.Running, prepared.RootPid, "the restored tree runs", "recorded that it runs here");
         }
 
@@ -210,10 +215,61 @@ internal sealed class DestinationRecovery
         await ReachCommittingAsync(recorder).ConfigureAwait(false);
         await recorder.WriteAsync(new NeverRan(), durable: true).ConfigureAwait(false);
         await KillAsync(alive, recorder).ConfigureAwait(false);
+        await EndDaemonsAsync(contents).ConfigureAwait(false);
         var pid = await RestoreAgainAsync(prepared, recorder, cancellationToken).ConfigureAwait(false);
         return new Outcome(
             MigrationState.Running, pid,
             hold is null ? "the restored tree is gone, and never ran" : "the restored tree was held by nobody any more, and never ran",
+            "restored again from its images and run");
+    }
+
+    /// <summary>
+    /// It ran, and stands still wherever it needs memory that the server before would have given it. Its images are whole: it goes on
+    /// from them, and what it did since is lost.
+    /// </summary>
+    private async Task<Outcome> ReplaceStandingAsync(
+        JournalContents contents, Journal.Prepared prepared, MigrationRecorder recorder, CancellationToken cancellationToken)
+    {
+        var alive = Alive(prepared);
+        // Somebody had begun to replace it: what is there now has all its memory, if it has begun to run
+        var again = contents.Records.SkipWhile(record => record is not MemoryLost).Skip(1).ToArray();
+        bool isReplacement = again.Any(record => record is Journal.Prepared);
+        bool? runs = (alive.Count > 0, isReplacement) switch
+        {
+            (true, false) => false,
+            (true, true) => HeldTasks.Look(alive.Select(process => process.Pid)) switch
+            {
+                TreeHold.Running => true,
+                TreeHold.Held => false,
+                _ => throw TreeResumption.CannotTell(prepared.RootPid, null),
+            },
+            (false, false) => !contents.Records.Any(record => record is MemoryLost),
+            (false, true) => again.LastOrDefault(record => record is Journal.Prepared or Resuming or NeverRan) is Resuming
+                ? CriuLastWord.OfRestore(prepared.ImagesDirectory)
+                : false,
+        };
+        if (runs is null)
+            throw await CannotKnowAsync(prepared, recorder).ConfigureAwait(false);
+        if (runs.Value)
+        {
+            await EndDaemonsAsync(contents).ConfigureAwait(false);
+            await recorder.WriteAsync(new MemoryComplete(), durable: true).ConfigureAwait(false);
+            return alive.Count > 0
+                ? new Outcome(MigrationState.Running, prepared.RootPid, "the restored tree runs and has all its memory", "recorded that it runs here")
+                : new Outcome(
+                    MigrationState.Running, prepared.RootPid, "the restored tree ran, and has ended since",
+                    $"recorded that it ran here; it was not restored again (its images are kept in {prepared.ImagesDirectory})", HasEnded: true);
+        }
+
+        await recorder.WriteAsync(new MemoryLost(), durable: true).ConfigureAwait(false);
+        await recorder.WarnAsync(
+            "The server that gave the program its memory ended before the program had all of it. What the program did on this host is lost: " +
+            "it was killed and goes on from the moment of the hand-over.").ConfigureAwait(false);
+        await KillWithChildrenAsync(prepared, alive, recorder).ConfigureAwait(false);
+        await EndDaemonsAsync(contents).ConfigureAwait(false);
+        var pid = await RestoreAgainAsync(prepared, recorder, cancellationToken).ConfigureAwait(false);
+        return new Outcome(
+            MigrationState.Running, pid, "the restored tree stood still: it lacked memory, and the server that had it is gone",
             "restored again from its images and run");
     }
 
@@ -228,7 +284,7 @@ internal sealed class DestinationRecovery
                 $"If it is to run (again) as it was at the freeze: on the destination, Resolve-PhaulMigration -SourceIsGone / phaul resolve --source-is-gone. " +
                 $"Its images are in {prepared.ImagesDirectory}.",
         };
-        if (recorder.State != MigrationState.InDoubt)
+        if (recorder.State is not (MigrationState.InDoubt or MigrationState.Running))
             await recorder.EnterAsync(MigrationState.InDoubt, error.Message, durable: true).ConfigureAwait(false);
         return error;
     }
@@ -253,10 +309,30 @@ internal sealed class DestinationRecovery
             // Looked at again with the pidfd in hand: the pid may have become another's in between.
             if (descriptor is null || ProcessIdentity.StartTime(process.Pid) != (ulong)process.StartTimeTicks)
                 continue;
-            await recorder.WarnAsync($"{process.Command} ({process.Pid}), restored earlier and never run, was killed.").ConfigureAwait(false);
+            await recorder.WarnAsync($"{process.Command} ({process.Pid}), restored earlier, was killed.").ConfigureAwait(false);
             descriptor.SendSignal(Libc.SignalKill);
             await descriptor.WaitForExitAsync(CancellationToken.None).WaitAsync(DeathLimit).ConfigureAwait(false);
         }
+    }
+
+    // What runs has perhaps children that it had not when it was restored
+    private static async Task KillWithChildrenAsync(
+        Journal.Prepared prepared, IReadOnlyList<JournaledProcess> alive, MigrationRecorder recorder)
+    {
+        if (alive.Any(process => process.Pid == prepared.RootPid))
+        {
+            using var watch = TreeWatch.Open(ProcessTree.Capture(prepared.RootPid));
+            watch.Kill();
+            await watch.WaitAllExitedAsync(DeathLimit, CancellationToken.None).ConfigureAwait(false);
+        }
+
+        await KillAsync(Alive(prepared), recorder).ConfigureAwait(false);
+    }
+
+    private static async Task EndDaemonsAsync(JournalContents contents)
+    {
+        if (contents.Records.OfType<ImagesPlace>().LastOrDefault() is { } images)
+            await LazyPagesDaemon.EndThoseOfAsync(images.Directory).ConfigureAwait(false);
     }
 
     private static ProcessDescriptor? OpenIfThere(int pid)
@@ -315,7 +391,9 @@ internal sealed class DestinationRecovery
                     return held = await RestoreAsync(CancellationToken.None).ConfigureAwait(false);
                 },
                 recorder, durable: true).ConfigureAwait(false);
-            await recorder.EnterIfPossibleAsync(MigrationState.Running).ConfigureAwait(false);
+            await recorder.WriteIfPossibleAsync(new MemoryComplete()).ConfigureAwait(false);
+            if (recorder.State != MigrationState.Running)
+                await recorder.EnterIfPossibleAsync(MigrationState.Running).ConfigureAwait(false);
             return held.Tree.RootPid;
         }
         finally

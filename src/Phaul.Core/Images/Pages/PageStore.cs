@@ -1,0 +1,174 @@
+// The destination's page store: where every page of every task is, whatever iteration brought it, for a tree that runs already.
+
+using System.Buffers;
+using Phaul.Native;
+
+namespace Phaul.Images.Pages;
+
+/// <summary>
+/// Images to restore from that leave out what may be late, and the late pages by task and address. Needed where the memory is in a
+/// chain of images: `criu lazy-pages` would deliver the last directory's own pages only, and the restore read all the others.
+/// </summary>
+internal sealed class PageStore
+{
+    // Copied while the program is frozen; where there is more, CRIU's own restore is as quick
+    private const long MostEagerBytes = 256 << 20;
+    private const int CopyBuffer = 1 << 20;
+    private const UnixFileMode OwnerDirectory = UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute;
+    private const UnixFileMode OwnerFile = UnixFileMode.UserRead | UnixFileMode.UserWrite;
+    private static readonly ulong PageSize = (ulong)Environment.SystemPageSize;
+
+    private readonly Dictionary<ulong, List<PagePiece>> _late = [];
+
+    private PageStore(string directory) => ImagesDirectory = directory;
+
+    /// <summary>What to restore from. It has no parents.</summary>
+    public string ImagesDirectory { get; }
+
+    /// <summary>How many pages are late.</summary>
+    public long LatePages => _late.Values.Sum(pieces => pieces.Sum(piece => (long)piece.Pages));
+
+    /// <summary>Makes the images.</summary>
+    /// <param name="last">The last iteration, complete; stays the caller's, and must live as long as this.</param>
+    /// <param name="directory">To be made, on the same file system as the chain.</param>
+    /// <returns>Null: too much of the memory must be there at once for this to be worth while.</returns>
+    /// <exception cref="PhaulException">RestoreFailed: an image cannot be used, or made.</exception>
+    public static PageStore? Compose(ReceivedIteration last, string directory)
+    {
+        try
+        {
+            Directory.CreateDirectory(directory, OwnerDirectory);
+            var store = new PageStore(directory);
+            var replaced = new HashSet<string> { "parent" };
+            long eagerBytes = 0;
+            foreach (var image in last.Images)
+            {
+                if (image.Owner.Kind == PageOwnerKind.SharedMemory && image.Ranges.All(range => range.IsPresent))
+                    continue;
+                replaced.Add(PagemapImage.NameOf(image.Owner));
+                replaced.Add(PagemapImage.NameOfPages(image.PagesId));
+                eagerBytes += store.Add(image, last.Directory, MostEagerBytes - eagerBytes);
+                if (eagerBytes > MostEagerBytes)
+                    return null;
+            }
+
+            foreach (string path in Directory.EnumerateFiles(last.Directory))
+            {
+                string name = Path.GetFileName(path);
+                if (!replaced.Contains(name) && !name.EndsWith(".log", StringComparison.Ordinal))
+                    Libc.Check(Libc.Link(path, Path.Combine(directory, name)), $"link({path})");
+            }
+
+            return store;
+        }
+        catch (Exception exception) when (exception is IOException or UnauthorizedAccessException or NativeException)
+        {
+            throw new PhaulException(
+                PhaulErrorId.RestoreFailed, $"Images for a restore with late memory could not be made in {directory}: {exception.Message}", exception);
+        }
+    }
+
+    /// <summary>Reads late pages: as many as there are beside each other from an address on, and room for.</summary>
+    /// <param name="owner">As CRIU names a task when it asks: by its pid, in some versions as a page server's client does.</param>
+    /// <param name="address">Of the first.</param>
+    /// <param name="buffer">Room for whole pages.</param>
+    /// <returns>How many bytes; 0: there is no such page.</returns>
+    /// <exception cref="IOException">The images cannot be read.</exception>
+    public int Read(ulong owner, ulong address, Span<byte> buffer)
+    {
+        if (!_late.TryGetValue(owner, out var pieces) && !_late.TryGetValue(PageOwner.IdOf(owner), out pieces))
+            return 0;
+        int length = 0;
+        for (int i = PagePiece.IndexOf(pieces, address); i < pieces.Count && pieces[i].Address <= address && length < buffer.Length; i++)
+        {
+            var piece = pieces[i].Between(address, address + (ulong)(buffer.Length - length));
+            int count = (int)(piece.Pages * PageSize);
+            piece.Image.Read(piece.Offset, buffer.Slice(length, count));
+            length += count;
+            address = piece.End;
+        }
+
+        return length;
+    }
+
+    /// <summary>Enters an owner's pages: what may be late into the store, the rest into an image.</summary>
+    /// <returns>The bytes of the rest, or more than <paramref name="room"/>.</returns>
+    private long Add(PageImage image, string lastDirectory, long room)
+    {
+        var mappings = image.Owner.Kind == PageOwnerKind.Task ? LateMappings.Read(lastDirectory, image.Owner.Id) : [];
+        var ranges = new List<PagemapRange>();
+        var late = new List<PagePiece>();
+        var eager = new List<PagePiece>();
+        long eagerBytes = 0;
+        foreach (var (piece, isLate) in Split(image.Pieces, mappings))
+        {
+            var flags = isLate ? PagemapFlags.Lazy : PagemapFlags.Present;
+            (isLate ? late : eager).Add(piece);
+            if (ranges.Count > 0 && ranges[^1].End == piece.Address && ranges[^1].Flags == flags)
+                ranges[^1] = ranges[^1] with { Pages = ranges[^1].Pages + piece.Pages };
+            else
+                ranges.Add(new PagemapRange(piece.Address, piece.Pages, flags, eagerBytes));
+            if (!isLate)
+                eagerBytes += (long)(piece.Pages * PageSize);
+        }
+
+        if (eagerBytes > room)
+            return eagerBytes;
+        if (late.Count > 0)
+            _late.Add(image.Owner.Id, late);
+        Copy(eager, PagemapImage.NameOfPages(image.PagesId));
+        using var pagemap = Create(PagemapImage.NameOf(image.Owner));
+        pagemap.Write(PagemapImage.Compose(image.PagesId, ranges).Span);
+        return eagerBytes;
+    }
+
+    private static IEnumerable<(PagePiece Piece, bool IsLate)> Split(IReadOnlyList<PagePiece> pieces, IReadOnlyList<LateMappings.Mapping> mappings)
+    {
+        int next = 0;
+        foreach (var whole in pieces)
+        {
+            for (ulong from = whole.Address; from < whole.End;)
+            {
+                while (next < mappings.Count && mappings[next].End <= from)
+                    next++;
+                bool within = next < mappings.Count && mappings[next].Start <= from;
+                ulong to = next == mappings.Count ? whole.End : Math.Min(whole.End, within ? mappings[next].End : mappings[next].Start);
+                yield return (whole.Between(from, to), within && whole.MayBeLate);
+                from = to;
+            }
+        }
+    }
+
+    private void Copy(List<PagePiece> pieces, string name)
+    {
+        using var pages = Create(name);
+        byte[] buffer = ArrayPool<byte>.Shared.Rent(CopyBuffer);
+        try
+        {
+            foreach (var piece in pieces)
+            {
+                long left = (long)(piece.Pages * PageSize);
+                for (long offset = piece.Offset; left > 0;)
+                {
+                    var some = buffer.AsSpan(0, (int)Math.Min(left, CopyBuffer));
+                    piece.Image.Read(offset, some);
+                    pages.Write(some);
+                    offset += some.Length;
+                    left -= some.Length;
+                }
+            }
+        }
+        finally
+        {
+            ArrayPool<byte>.Shared.Return(buffer);
+        }
+    }
+
+    private FileStream Create(string name) => new(Path.Combine(ImagesDirectory, name), new FileStreamOptions
+    {
+        Mode = FileMode.CreateNew,
+        Access = FileAccess.Write,
+        BufferSize = 0,
+        UnixCreateMode = OwnerFile,
+    });
+}
