@@ -79,6 +79,7 @@ find_pwsh() {
 # ---- test -----------------------------------------------------------------------------------------------------------
 
 passed=0 failed=0 skipped=0
+failures=()
 
 # add PASSED FAILED SKIPPED
 add() {
@@ -94,6 +95,10 @@ counted() {
   log=$(mktemp)
   "$@" 2>&1 | tee "$log" || status=$?
   counts=$(sed -nE "$pattern" "$log")
+  # What failed is said again at the end, where it is found; colours hide it from grep
+  while read -r; do
+    failures+=("$what: $REPLY")
+  done < <(sed -E 's/\x1b\[[0-9;]*m//g' "$log" | grep -E '^ +Failed [^ ]+\.|^ +\[-\] |^FAIL' | cut -c 1-200 || true)
   rm -f "$log"
   while read -r p f s; do
     [[ -z $p ]] || add "$p" "$f" "$s"
@@ -135,6 +140,7 @@ run_tests() {
     test_module
     test_guests "$guests"
   fi
+  ((failed == 0)) || printf 'failed: %s\n' "${failures[@]}"
   echo "$passed passed, $failed failed, $skipped skipped"
   ((failed == 0 && passed > 0))
 }

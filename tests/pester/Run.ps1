@@ -7,7 +7,7 @@ Import-Module Pester -MinimumVersion 5.0
 $configuration = New-PesterConfiguration
 $configuration.Run.Path = $Path
 $configuration.Run.PassThru = $true
-$configuration.Output.Verbosity = 'Detailed'
+$configuration.Output.Verbosity = 'Normal'
 $run = Invoke-Pester -Configuration $configuration
 # A file that could not be read at all is a failure, too
 $failed = $run.FailedCount + $run.FailedBlocksCount + $run.FailedContainersCount

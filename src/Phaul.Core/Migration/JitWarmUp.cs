@@ -15,11 +15,16 @@ internal static class JitWarmUp
     private const BindingFlags Any =
         BindingFlags.Public | BindingFlags.NonPublic | BindingFlags.Instance | BindingFlags.Static | BindingFlags.DeclaredOnly;
 
-    private static readonly Lazy<Task> Preparation = new(() => Task.Factory.StartNew(
-        Prepare, CancellationToken.None, TaskCreationOptions.LongRunning, TaskScheduler.Default));
+    private static readonly Lazy<Task> Preparation = new(PrepareAsync);
 
     /// <summary>Begins at the first call; the same task for everybody. It never fails.</summary>
     public static Task Completion => Preparation.Value;
+
+    private static async Task PrepareAsync()
+    {
+        await Task.Factory.StartNew(Prepare, CancellationToken.None, TaskCreationOptions.LongRunning, TaskScheduler.Default).ConfigureAwait(false);
+        await PagePathRehearsal.RunAsync().ConfigureAwait(false);
+    }
 
     private static void Prepare()
     {

@@ -98,12 +98,18 @@ public sealed class PhaulServer : IPhaulRemote, IAsyncDisposable
     {
         if (Interlocked.Exchange(ref _disposed, 1) != 0)
             return;
+        await EndPagesAsync().ConfigureAwait(false);
+        await Criu.DisposeAsync().ConfigureAwait(false);
+        _disposing.Dispose();
+    }
+
+    /// <summary>Stops receiving; <see cref="Criu"/> stays for what is restored.</summary>
+    internal async ValueTask EndPagesAsync()
+    {
         await _disposing.CancelAsync().ConfigureAwait(false);
         // Disposing the session ends its page server, too: one whose peer never comes would otherwise stay for ever.
         await _pageServers.DisposeAsync().ConfigureAwait(false);
         await PagesReceived.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
-        await Criu.DisposeAsync().ConfigureAwait(false);
-        _disposing.Dispose();
     }
 
     private Task StartReceiver(PageReceiver receiver, ImageDirectory images)

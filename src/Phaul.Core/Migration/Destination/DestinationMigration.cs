@@ -4,8 +4,6 @@ using System.Diagnostics;
 using System.Text.Json;
 using Phaul.Criu;
 using Phaul.Engines;
-using Phaul.Images;
-using Phaul.Images.Pages;
 using Phaul.Journal;
 using Phaul.Native;
 using Phaul.Preflight;
@@ -25,12 +23,6 @@ internal sealed class DestinationMigration : IAsyncDisposable
     private const int PreparedFirst = 1;
     private const int EndedFirst = 2;
 
-    // Beside the numbered ones
-    private const string LateDirectory = "late";
-
-    // Local disks and memory are the only limit; beyond this something stands still.
-    private static readonly TimeSpan FillLimit = TimeSpan.FromMinutes(30);
-
     private readonly DestinationServerOptions _server;
     private readonly StateDirectory _stateDirectory;
     private readonly PhaulConnection _connection;
@@ -42,8 +34,8 @@ internal sealed class DestinationMigration : IAsyncDisposable
     private readonly JsonElement _journaledOptions;
     private readonly SemaphoreSlim _deciding = new(1, 1);
     private readonly CancellationTokenSource _calledOff = new();
-    private PhaulServer? _phaul;
-    private PageReceiver? _receiver;
+    private readonly MemoryFill _fill;
+    private Reception? _reception;
     private CriuLogFollower? _criuLog;
     private readonly List<Task> _watches = [];
     private HeldTree? _held;
@@ -51,12 +43,7 @@ internal sealed class DestinationMigration : IAsyncDisposable
     private readonly CancellationTokenSource _superseded = new();
     private readonly TaskCompletionSource _served = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private volatile bool _answering;
-    private long _imageBytes;
-    private bool _lazyPagesWork;
-    private CriuVersion? _criuVersion;
     private Task _filling = Task.CompletedTask;
-    private TimeSpan? _memoryCompleteAfter;
-    private bool _keepsImages;
     private bool _finished;
     private int _fate;
     private int _rootPid;
@@ -68,6 +55,7 @@ internal sealed class DestinationMigration : IAsyncDisposable
         (_server, _stateDirectory, _connection) = (server, stateDirectory, connection);
         (_recorder, _workDirectory, _begin) = (recorder, workDirectory, begin);
         _options = ProcessOptionsOnWire.FromMessage(begin.Options ?? new RestoreOptions());
+        _fill = new MemoryFill(recorder, workDirectory.Path, RestoreLackingAsync);
         _journaledOptions = JsonSerializer.SerializeToElement(Google.Protobuf.JsonFormatter.Default.Format(ProcessOptionsOnWire.ToMessage(_options)));
     }
 
@@ -217,8 +205,8 @@ internal sealed class DestinationMigration : IAsyncDisposable
         if (_held is not null)
             await _held.DisposeAsync().ConfigureAwait(false);
         _held = null;
-        await ClosePagesAsync().ConfigureAwait(false);
-        _receiver?.Dispose();
+        if (_reception is not null)
+            await _reception.DisposeAsync().ConfigureAwait(false);
         await Task.WhenAll(_watches).ConfigureAwait(false);
         await EndCriuLogAsync().ConfigureAwait(false);
         // Not disposed: a second verdict may be waiting for it.
@@ -296,11 +284,10 @@ internal sealed class DestinationMigration : IAsyncDisposable
 
     private async Task<DestinationMessage> StartIterationAsync(StartIteration start)
     {
-        if (_phaul is null)
+        if (_reception is null)
             await OpenPagesAsync().ConfigureAwait(false);
-        RequireSpace((long)Math.Min(start.ExpectedBytes, long.MaxValue));
-        await _phaul!.StartIterationAsync(_calledOff.Token).ConfigureAwait(false);
-        _watches.Add(ReportFailureAsync(_phaul.PagesReceived));
+        await _reception!.StartIterationAsync((long)Math.Min(start.ExpectedBytes, long.MaxValue), _calledOff.Token).ConfigureAwait(false);
+        _watches.Add(ReportFailureAsync(_reception.PagesReceived));
         return new DestinationMessage { Done = new Done() };
     }
 
@@ -310,27 +297,7 @@ internal sealed class DestinationMigration : IAsyncDisposable
         await _recorder.WriteAsync(new ImagesPlace(_workDirectory.Path)).ConfigureAwait(false);
         await _recorder.EnterAsync(MigrationState.Receiving).ConfigureAwait(false);
         _criuLog = CriuLogFollower.For(_recorder, _workDirectory.Path, _server.FollowCriuLog);
-        _receiver = new PageReceiver(_connection.OpenChannel(ChannelId.Pages), new PageReceiverOptions
-        {
-            Format = PageServerHeader.FormatOf(_begin.Survey.CriuVersion),
-            AutoDedup = _begin.AutoDedup,
-            Durable = _begin.Durable,
-            MinFreeBytes = _server.MinFreeBytes,
-        });
-        _phaul = new PhaulServer(
-            new PhaulConfig
-            {
-                MemorySocket = null,
-                WorkDirectory = _workDirectory.Path,
-                CriuPath = _server.CriuPath,
-                Options = _options,
-                MigrationId = MigrationId,
-            },
-            _receiver);
-        await _phaul.WarmUpAsync(_calledOff.Token).ConfigureAwait(false);
-        _criuVersion = await _phaul.Criu.GetVersionAsync(_calledOff.Token).ConfigureAwait(false);
-        _lazyPagesWork = !_begin.EagerRestore && await LazyPagesDaemon.IsSupportedAsync(_server.CriuPath, _calledOff.Token).ConfigureAwait(false);
-        await JitWarmUp.Completion.WaitAsync(_calledOff.Token).ConfigureAwait(false);
+        _reception = await Reception.OpenAsync(_connection, _server, _begin, _options, _workDirectory.Path, _calledOff.Token).ConfigureAwait(false);
     }
 
     /// <summary>What fails here is told to the source at once: its dump would otherwise wait.</summary>
@@ -363,28 +330,25 @@ internal sealed class DestinationMigration : IAsyncDisposable
 
     private async Task<DestinationMessage> StopIterationAsync()
     {
-        await RequirePages().StopIterationAsync(_calledOff.Token).ConfigureAwait(false);
+        await RequireReception().StopIterationAsync(_calledOff.Token).ConfigureAwait(false);
         return new DestinationMessage { Done = new Done() };
     }
 
     private async Task<DestinationMessage> ReceiveImagesAsync()
     {
-        var totals = await ImageReceiver.ReceiveAsync(
-            RequirePages().LastImagesDirectory, _connection.OpenChannel(ChannelId.Images),
-            new ImageLimits { MinFreeBytes = _server.MinFreeBytes }, _begin.Durable, cancellationToken: _calledOff.Token).ConfigureAwait(false);
-        _imageBytes += totals.Bytes;
+        var totals = await RequireReception().ReceiveImagesAsync(_calledOff.Token).ConfigureAwait(false);
         return new DestinationMessage { ImagesReceived = new ImagesReceived { Count = (uint)totals.Count, Bytes = (ulong)totals.Bytes } };
     }
 
     private async Task<DestinationMessage> RestoreAsync()
     {
-        var phaul = RequirePages();
+        var reception = RequireReception();
         await _recorder.EnterAsync(MigrationState.Restoring).ConfigureAwait(false);
         // The pagemaps are written last; restoring earlier would find none.
-        await phaul.StopIterationAsync(_calledOff.Token).ConfigureAwait(false);
+        await reception.StopIterationAsync(_calledOff.Token).ConfigureAwait(false);
         try
         {
-            _held = await RestoreHeldAsync(phaul).ConfigureAwait(false);
+            _held = await reception.RestoreAsync(_recorder.Story, _calledOff.Token).ConfigureAwait(false);
         }
         catch (CriuException exception) when (exception.Kind is CriuFailure.Died or CriuFailure.Hung)
         {
@@ -396,7 +360,7 @@ internal sealed class DestinationMigration : IAsyncDisposable
         if (!TryDecide(PreparedFirst))
             throw new OperationCanceledException("The source or the server ended first.");
 
-        await _recorder.WriteAsync(PreparedRecord(_held, phaul.LastImagesDirectory)).ConfigureAwait(false);
+        await _recorder.WriteAsync(PreparedRecord(_held, reception.LastImagesDirectory)).ConfigureAwait(false);
         if (_held.NeedsThisProcess)
             await _recorder.WriteAsync(new MemoryServed()).ConfigureAwait(false);
         await _recorder.EnterAsync(MigrationState.Prepared, durable: _begin.Durable).ConfigureAwait(false);
@@ -416,36 +380,6 @@ internal sealed class DestinationMigration : IAsyncDisposable
             .ConfigureAwait(false);
         await ReportFailureAsync(Task.FromException(
             new PhaulException(PhaulErrorId.RestoreFailed, "CRIU ended while it held the restored tree"))).ConfigureAwait(false);
-    }
-
-    private async Task<HeldTree> RestoreHeldAsync(PhaulServer phaul)
-    {
-        if (_lazyPagesWork)
-        {
-            try
-            {
-                if (LateImagesOf(phaul.LastImagesDirectory) is { } late)
-                    return await HeldTree.RestoreLazilyAsync(phaul.Criu, _server.CriuPath, late, _options, _calledOff.Token).ConfigureAwait(false);
-            }
-            catch (Exception exception) when (exception is CriuException { Kind: CriuFailure.Refused } or PhaulException
-                && !_calledOff.IsCancellationRequested)
-            {
-                // Whatever was wrong with that, the other way may do, and the program waits.
-                _recorder.Story($"Restored with all memory at once, for memory on demand failed: {exception.Message}");
-            }
-        }
-
-        return await HeldTree.RestoreAsync(phaul.Criu, phaul.LastImagesDirectory, _options, _calledOff.Token).ConfigureAwait(false);
-    }
-
-    /// <summary>What to restore from if most of the memory is to follow; null: that is not worth while.</summary>
-    private LateImages? LateImagesOf(string lastImages)
-    {
-        // A page store dies with this process; CRIU reads the images of a single dump by itself
-        if (_receiver!.Iterations.Count == 1)
-            return new LateImages(lastImages, lastImages);
-        var store = PageStore.Compose(_receiver.Iterations[^1], Path.Combine(_workDirectory.Path, LateDirectory));
-        return store is null ? null : new LateImages(store.ImagesDirectory, lastImages, store, PageServerHeader.FormatOf(_criuVersion!));
     }
 
     private Journal.Prepared PreparedRecord(HeldTree held, string imagesDirectory) => new(
@@ -476,7 +410,7 @@ internal sealed class DestinationMigration : IAsyncDisposable
             await _recorder.EnterIfPossibleAsync(MigrationState.Running).ConfigureAwait(false);
             _rootPid = _held.Tree.RootPid;
             if (_held.IsLazy)
-                _filling = FillAsync(_held);
+                _filling = _fill.RunAsync(_held);
             return new Running { RootPid = _rootPid };
         }
         finally
@@ -485,56 +419,13 @@ internal sealed class DestinationMigration : IAsyncDisposable
         }
     }
 
-    /// <summary>The program runs; what is left of its memory follows. Never fails: it warns.</summary>
-    private async Task FillAsync(HeldTree held)
+    /// <summary>It runs without all its memory, and will not get the rest.</summary>
+    private async Task<HeldTree> RestoreLackingAsync(string why)
     {
-        var since = Stopwatch.StartNew();
-        try
-        {
-            await held.WaitForMemoryAsync(CancellationToken.None).WaitAsync(FillLimit).ConfigureAwait(false);
-            _memoryCompleteAfter = since.Elapsed;
-            await _recorder.WriteIfPossibleAsync(new MemoryComplete()).ConfigureAwait(false);
-            return;
-        }
-        catch (TimeoutException)
-        {
-            _keepsImages = true;
-            await _recorder.WarnAsync(
-                $"After {FillLimit.TotalMinutes:0} minutes the program still has not got all its memory. The images in " +
-                $"{_workDirectory.Path} are kept: criu lazy-pages reads them, and must not be ended.").ConfigureAwait(false);
-            return;
-        }
-        catch (PhaulException exception)
-        {
-            await _recorder.WarnAsync($"{exception.Message}, before the program had all its memory.").ConfigureAwait(false);
-        }
-
-        // What ran and has ended is never started a second time.
-        if (held.HasEndedByItself)
-        {
-            _keepsImages = true;
-            await _recorder.WarnAsync($"The program has ended. Its images are kept in {_workDirectory.Path}.").ConfigureAwait(false);
-            return;
-        }
-
-        // Every further instruction may read zeros where there was something.
         await _deciding.WaitAsync().ConfigureAwait(false);
         try
         {
-            await _recorder.WriteIfPossibleAsync(new MemoryLost()).ConfigureAwait(false);
-            var again = await RestoreAgainAsync(
-                held,
-                $"What the program did on this host in its first {since.Elapsed.TotalMilliseconds:0} ms is lost: it was killed and goes on " +
-                "from the moment of the hand-over").ConfigureAwait(false);
-            await again.ResumeAsync().ConfigureAwait(false);
-            await _recorder.WriteIfPossibleAsync(new MemoryComplete()).ConfigureAwait(false);
-        }
-        catch (Exception exception)
-        {
-            _keepsImages = true;
-            await _recorder.WarnAsync(
-                $"The program runs nowhere: it could not be restored again ({exception.Message}). Its images are in {_workDirectory.Path}; " +
-                "criu restore makes it run from them.").ConfigureAwait(false);
+            return await RestoreAgainAsync(_held!, why).ConfigureAwait(false);
         }
         finally
         {
@@ -548,9 +439,9 @@ internal sealed class DestinationMigration : IAsyncDisposable
         await _recorder.WarnAsync($"{why}. It is restored again from its images.").ConfigureAwait(false);
         await lost.DiscardAsync().ConfigureAwait(false);
         await lost.DisposeAsync().ConfigureAwait(false);
-        var phaul = RequirePages();
-        _held = await HeldTree.RestoreAsync(phaul.Criu, phaul.LastImagesDirectory, _options, CancellationToken.None).ConfigureAwait(false);
-        await _recorder.WriteAsync(PreparedRecord(_held, phaul.LastImagesDirectory), _begin.Durable).ConfigureAwait(false);
+        var reception = RequireReception();
+        _held = await reception.RestoreEagerlyAsync(CancellationToken.None).ConfigureAwait(false);
+        await _recorder.WriteAsync(PreparedRecord(_held, reception.LastImagesDirectory), _begin.Durable).ConfigureAwait(false);
         return _held;
     }
 
@@ -579,7 +470,8 @@ internal sealed class DestinationMigration : IAsyncDisposable
     /// <summary>The connection is over. What is not prepared goes; what is prepared and undecided is held.</summary>
     private async Task EndAsync(string? reason)
     {
-        await ClosePagesAsync().ConfigureAwait(false);
+        if (_reception is not null)
+            await _reception.EndPagesAsync().ConfigureAwait(false);
         await _deciding.WaitAsync().ConfigureAwait(false);
         var holds = false;
         try
@@ -615,7 +507,7 @@ internal sealed class DestinationMigration : IAsyncDisposable
         // The last of the memory comes out of the images.
         await _filling.ConfigureAwait(false);
         // What was refused has no images; what failed keeps them for a post-mortem.
-        if (State == MigrationState.Running && !_begin.KeepImages && !_keepsImages && _workDirectory.TryRemove() is { } obstacle)
+        if (State == MigrationState.Running && !_begin.KeepImages && !_fill.KeepsImages && _workDirectory.TryRemove() is { } obstacle)
             await _recorder.WarnAsync($"The images in {_workDirectory.Path} could not be removed: {obstacle}").ConfigureAwait(false);
         await _recorder.WriteIfPossibleAsync(new Finished(Result(reason)), durable: true).ConfigureAwait(false);
     }
@@ -644,10 +536,10 @@ internal sealed class DestinationMigration : IAsyncDisposable
             StartTime = _recorder.StartTime,
             Duration = _recorder.Elapsed,
             Downtime = _sourceResult?.Downtime,
-            MemoryCompleteAfter = _memoryCompleteAfter,
+            MemoryCompleteAfter = _fill.CompleteAfter,
             BytesSent = _connection.BytesReceived,
-            PageBytes = _receiver?.BytesReceived ?? 0,
-            ImageBytes = _imageBytes,
+            PageBytes = _reception?.PageBytes ?? 0,
+            ImageBytes = _reception?.ImageBytes ?? 0,
             PagesWritten = iterations.Sum(iteration => iteration.PagesWritten),
             IterationCount = iterations.Count,
             States = _recorder.States,
@@ -657,28 +549,8 @@ internal sealed class DestinationMigration : IAsyncDisposable
         };
     }
 
-    private async Task ClosePagesAsync()
-    {
-        // A held tree needs its CRIU: the server is disposed with it.
-        if (_phaul is not null && _held is null)
-            await _phaul.DisposeAsync().ConfigureAwait(false);
-    }
-
     private ValueTask EndCriuLogAsync() => _criuLog?.DisposeAsync() ?? ValueTask.CompletedTask;
 
-    private PhaulServer RequirePages() =>
-        _phaul ?? throw new PhaulException(PhaulErrorId.ProtocolError, "The source asked for images before an iteration");
-
-    private void RequireSpace(long bytes)
-    {
-        var free = FileSystemSpace.AvailableBytes(_workDirectory.Path);
-        if (free - bytes < _server.MinFreeBytes)
-        {
-            throw new PhaulException(
-                PhaulErrorId.CheckFailed, $"{bytes >> 20} MiB are expected, but only {free >> 20} MiB are free below {_workDirectory.Path}")
-            {
-                RecommendedAction = "Free space there, or name another work directory for the server.",
-            };
-        }
-    }
+    private Reception RequireReception() =>
+        _reception ?? throw new PhaulException(PhaulErrorId.ProtocolError, "The source asked for images before an iteration");
 }

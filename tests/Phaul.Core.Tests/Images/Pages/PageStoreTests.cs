@@ -88,6 +88,19 @@ public sealed class PageStoreTests(RealCriu real) : IDisposable
     {
         string criuPath = real.Require();
         var program = await CountingProgram.StartAsync(script);
+        try
+        {
+            return await ChainOfAsync(program, criuPath);
+        }
+        catch
+        {
+            await program.DisposeAsync();
+            throw;
+        }
+    }
+
+    private async Task<Chain> ChainOfAsync(CountingProgram program, string criuPath)
+    {
         var pair = await ConnectedPair.OverSocketPairAsync();
         var (criuEnd, tracking) = SocketPair.CreateStream(1 << 20);
         using var _ = criuEnd;
