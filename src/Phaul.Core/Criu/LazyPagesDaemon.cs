@@ -1,7 +1,9 @@
 // `criu lazy-pages`: gives a restored tree its memory while it runs already, out of the images on this host or a page store.
 
+using System.Diagnostics;
 using System.Net.Sockets;
 using System.Runtime.InteropServices;
+using Microsoft.Win32.SafeHandles;
 using Phaul.Images.Pages;
 using Phaul.Native;
 using Phaul.Procfs;
@@ -17,7 +19,7 @@ internal sealed record LateImages(string Directory, string WorkDirectory, PageSt
 
 /// <summary>
 /// One daemon for one restore (criu(8), "lazy-pages"). A process of its own, and it goes on when this one dies: a tree whose
-/// daemon ends too early reads zeros where its memory was. One that asks a page store waits for ever if the store's process dies,
+/// daemon ends too early reads zeros where its memory was, unless somebody else holds it (<see cref="HoldMemoryAsync"/>). One that asks a page store waits for ever if the store's process dies,
 /// and the tree with it: it holds the store's end of their socket itself, and so does not see it end.
 /// </summary>
 internal sealed class LazyPagesDaemon : IAsyncDisposable
@@ -25,15 +27,18 @@ internal sealed class LazyPagesDaemon : IAsyncDisposable
     public const string Log = "lazy-pages.log";
 
     private const string Command = "lazy-pages";
+    private const string UserFaultDescriptor = "anon_inode:[userfaultfd]";
     private const int StatusDescriptor = 3;
     private const int PagesDescriptor = 4;
     private const int StoreEndDescriptor = 5;
     private const int StoreBuffer = 4 << 20;
     private static readonly TimeSpan ReadyLimit = TimeSpan.FromSeconds(30);
     private static readonly TimeSpan EndLimit = TimeSpan.FromSeconds(30);
+    private static readonly TimeSpan HandOverLimit = TimeSpan.FromSeconds(2);
 
     private readonly ChildProcess _process;
     private readonly string _workDirectory;
+    private readonly List<SafeFileHandle> _held = [];
     private readonly PageStoreServer? _pages;
 
     private LazyPagesDaemon(ChildProcess process, string workDirectory, PageStoreServer? pages) =>
@@ -142,7 +147,7 @@ internal sealed class LazyPagesDaemon : IAsyncDisposable
             var pages = images.Store is null ? null : new PageStoreServer(store!, images.Store, images.Format);
             return new LazyPagesDaemon(process, images.WorkDirectory, pages);
         }
-        catch (NativeException exception)
+        catch (Exception exception) when (exception is NativeException or IOException or SocketException)
         {
             store?.Dispose();
             throw new PhaulException(PhaulErrorId.RestoreFailed, $"criu lazy-pages could not be started: {exception.Message}", exception);
@@ -150,6 +155,38 @@ internal sealed class LazyPagesDaemon : IAsyncDisposable
         finally
         {
             criu?.Dispose();
+        }
+    }
+
+    /// <summary>
+    /// Holds the tree's missing memory beside the daemon: a daemon that dies then leaves a tree that stands still where it lacks
+    /// some. Nobody holding it, the kernel would give it zeros. Children that it forks later are the daemon's alone.
+    /// </summary>
+    /// <param name="tasks">How many tasks were restored, each of which has handed its memory to the daemon.</param>
+    /// <param name="cancellationToken">Gives up.</param>
+    /// <exception cref="PhaulException">RestoreFailed: it cannot be held.</exception>
+    public async Task HoldMemoryAsync(int tasks, CancellationToken cancellationToken)
+    {
+        try
+        {
+            for (var waited = Stopwatch.StartNew(); ; await Task.Delay(1, cancellationToken).ConfigureAwait(false))
+            {
+                LetGo();
+                foreach (int number in ProcFileSystem.Host.ReadNumbers($"{_process.Pid}/fd"))
+                {
+                    if (ProcFileSystem.Host.ReadLink($"{_process.Pid}/fd/{number}") == UserFaultDescriptor)
+                        _held.Add(_process.Duplicate(number));
+                }
+
+                if (_held.Count >= tasks)
+                    return;
+                if (waited.Elapsed > HandOverLimit)
+                    throw Failed($"has the memory of {_held.Count} tasks, where {tasks} were restored");
+            }
+        }
+        catch (NativeException exception)
+        {
+            throw new PhaulException(PhaulErrorId.RestoreFailed, $"The memory that criu lazy-pages has cannot be held: {exception.Message}", exception);
         }
     }
 
@@ -170,11 +207,14 @@ internal sealed class LazyPagesDaemon : IAsyncDisposable
         WasKilled = status.Signal is not null;
         if (!status.IsSuccess)
             throw Failed($"ended with {status}");
+        // What was never written before is the kernel's to give now: zeros, and rightly so
+        LetGo();
     }
 
     /// <summary>Kills it if it still runs: to be called only when nobody needs memory from it any more.</summary>
     public async ValueTask DisposeAsync()
     {
+        LetGo();
         await _process.DisposeAsync().ConfigureAwait(false);
         if (_pages is not null)
             await _pages.DisposeAsync().ConfigureAwait(false);
@@ -183,9 +223,16 @@ internal sealed class LazyPagesDaemon : IAsyncDisposable
     /// <summary>Leaves it alone: it ends by itself, when it has delivered everything.</summary>
     public async ValueTask ReleaseAsync()
     {
+        LetGo();
         await _process.ReleaseAsync().ConfigureAwait(false);
         if (_pages is not null)
             await _pages.DisposeAsync().ConfigureAwait(false);
+    }
+
+    private void LetGo()
+    {
+        _held.ForEach(one => one.Dispose());
+        _held.Clear();
     }
 
     private static bool IsDaemonOf(int pid, string workDirectory)

@@ -8,6 +8,7 @@ namespace Phaul.Journal;
 public sealed class MigrationHistory
 {
     private static readonly TimeSpan NeverBegan = TimeSpan.FromHours(1);
+    private static readonly TimeSpan KeptFor = TimeSpan.FromDays(90);
 
     private readonly StateDirectory _directory;
 
@@ -73,7 +74,28 @@ public sealed class MigrationHistory
     /// <param name="cancellationToken">Ends the work between two migrations.</param>
     /// <returns>The ids that were removed.</returns>
     /// <exception cref="PhaulException"><see cref="PhaulErrorId.JournalFailed"/>: a directory could not be read or removed.</exception>
-    public async Task<IReadOnlyList<string>> PruneAsync(TimeSpan olderThan, CancellationToken cancellationToken = default)
+    public Task<IReadOnlyList<string>> PruneAsync(TimeSpan olderThan, CancellationToken cancellationToken = default) =>
+        PruneAsync(olderThan, _ => true, cancellationToken);
+
+    /// <summary>
+    /// Removes what ended longer ago than <see cref="KeptFor"/>, without reading what was written since. Never fails: what could not be
+    /// done is told.
+    /// </summary>
+    internal async Task ForgetOldAsync(Action<string> tell, CancellationToken cancellationToken)
+    {
+        try
+        {
+            await PruneAsync(
+                KeptFor, path => Directory.EnumerateFiles(path).All(file => DateTime.UtcNow - File.GetLastWriteTimeUtc(file) > KeptFor), cancellationToken)
+                .ConfigureAwait(false);
+        }
+        catch (Exception exception) when (exception is PhaulException or IOException or UnauthorizedAccessException)
+        {
+            tell($"Records of old migrations in {_directory.Path} could not be removed: {exception.Message}");
+        }
+    }
+
+    private async Task<IReadOnlyList<string>> PruneAsync(TimeSpan olderThan, Func<string, bool> look, CancellationToken cancellationToken)
     {
         ArgumentOutOfRangeException.ThrowIfLessThan(olderThan, TimeSpan.Zero);
         var removed = new List<string>();
@@ -81,6 +103,8 @@ public sealed class MigrationHistory
         {
             cancellationToken.ThrowIfCancellationRequested();
             var path = _directory.MigrationPath(id);
+            if (!look(path))
+                continue;
             var summaries = await ReadAsync(id, cancellationToken).ConfigureAwait(false);
             var mayGo = summaries.Count == 0
                 ? IsAbandoned(id, path, olderThan)

@@ -103,7 +103,9 @@ public sealed record MigrationSummary
             MigrationId = id,
             Side = side,
             State = state,
-            ProgramState = end?.ProgramState ?? WhereTheProgramIs(side, state, records, isRunning),
+            ProgramState = !isRunning && LacksMemory(records) && state == MigrationState.Running
+                ? ProgramState.Unknown
+                : end?.ProgramState ?? WhereTheProgramIs(side, state, records, isRunning),
             Mode = result?.Mode ?? begun?.Mode,
             Pid = begun?.Pid,
             ProcessName = result?.ProcessName ?? begun?.ProcessName,
@@ -128,9 +130,17 @@ public sealed record MigrationSummary
         };
     }
 
-    /// <summary>Whether the restored tree was to get memory from a process that has not journalled that it has all.</summary>
+    /// <summary>
+    /// Whether the restored tree was to get memory from a process that has not journalled that it has all. One that was restored
+    /// again before it ran has all of it; one that was to replace a tree that ran counts only when that is journalled as complete.
+    /// </summary>
     internal static bool LacksMemory(IReadOnlyList<JournalRecord> records) =>
-        records.LastOrDefault(record => record is MemoryServed or MemoryLost or MemoryComplete) is MemoryServed or MemoryLost;
+        records.LastOrDefault(record => record is Prepared or MemoryServed or MemoryLost or MemoryComplete) switch
+        {
+            MemoryServed or MemoryLost => true,
+            Prepared => records.LastOrDefault(record => record is MemoryServed or MemoryLost or MemoryComplete) is MemoryLost,
+            _ => false,
+        };
 
     // Settled on this side; but the other may hold a copy until it learns so.
     private static bool PeerIsUntold(IReadOnlyList<JournalRecord> records) =>

@@ -5,11 +5,11 @@ namespace Phaul;
 /// <summary>The destination as <see cref="PhaulClient"/> sees it. <see cref="PhaulServer"/> implements it.</summary>
 public interface IPhaulRemote
 {
-    /// <summary>Opens the next image directory and starts a page server for it.</summary>
+    /// <summary>Opens the next image directory and receives pages into it from here on.</summary>
     /// <param name="cancellationToken">Gives up waiting for the destination.</param>
     Task StartIterationAsync(CancellationToken cancellationToken = default);
 
-    /// <summary>Waits until the page server of this iteration has written everything and ended, and checks how it ended.</summary>
+    /// <summary>Waits until everything of this iteration is written, and checks that nothing is missing.</summary>
     /// <param name="cancellationToken">Gives up waiting for the destination.</param>
     Task StopIterationAsync(CancellationToken cancellationToken = default);
 }

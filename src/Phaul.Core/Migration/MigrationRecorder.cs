@@ -31,7 +31,7 @@ internal sealed class MigrationRecorder : IAsyncDisposable
 
     public TimeSpan Elapsed => _elapsed.Elapsed;
 
-    /// <summary>The current state; the side's first one until one was entered.</summary>
+    /// <summary>The current state; of no meaning until one was entered.</summary>
     public MigrationState State { get; private set; }
 
     public IReadOnlyList<MigrationStateChange> States { get { lock (_telling) return _states.ToArray(); } }
@@ -92,15 +92,18 @@ internal sealed class MigrationRecorder : IAsyncDisposable
     public Task WriteAsync(JournalRecord record, bool durable = false) => _journal.AppendAsync(record, durable, CancellationToken.None);
 
     /// <summary>For records after the commit: the hand-over must not fail because a disk is full.</summary>
-    public async Task WriteIfPossibleAsync(JournalRecord record, bool durable = false)
+    /// <returns>Whether it was written.</returns>
+    public async Task<bool> WriteIfPossibleAsync(JournalRecord record, bool durable = false)
     {
         try
         {
             await WriteAsync(record, durable).ConfigureAwait(false);
+            return true;
         }
         catch (Exception exception) when (exception is PhaulException or IOException)
         {
             Warn($"The journal could not be written: {exception.Message}");
+            return false;
         }
     }
 

@@ -33,8 +33,7 @@ internal static class PagePathRehearsal
                 directory.Delete(recursive: true);
             }
         }
-        catch (Exception exception) when (exception is PhaulException or OperationCanceledException or IOException or UnauthorizedAccessException
-            or SocketException or NativeException)
+        catch (Exception)
         {
             // No room, no descriptors, a machine that stands still: the migration will find out what matters of that.
         }

@@ -1,4 +1,4 @@
-// The source side: pre-dump iterations while the program runs, then the hand-over. The whole migration, top to bottom.
+// The source side: pre-dump iterations while the program runs, then the hand-over. What of a migration is CRIU's.
 
 using System.Diagnostics;
 using Phaul.Criu;
@@ -74,6 +74,7 @@ public sealed class PhaulClient
         var clock = IterationClock.Start(_config);
         await _remote.StartIterationAsync(cancellationToken).ConfigureAwait(false);
         await _local.DumpCopyRestoreAsync(criu, _config, lastImages, cancellationToken).ConfigureAwait(false);
+        // For an engine that has not stopped it yet, as it must before it restores
         await _remote.StopIterationAsync(CancellationToken.None).ConfigureAwait(false);
 
         if (ImageChain.Continue(_config.WorkDirectory).Last is { } final && final.Path != lastImages

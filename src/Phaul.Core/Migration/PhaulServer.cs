@@ -1,4 +1,4 @@
-// The destination side: one image directory and one page server for each iteration.
+// The destination side: one image directory for each iteration, and somebody who writes the pages into it.
 
 using Phaul.Criu;
 using Phaul.Criu.Rpc;
@@ -15,8 +15,8 @@ namespace Phaul;
 /// </summary>
 public sealed class PhaulServer : IPhaulRemote, IAsyncDisposable
 {
-    // A page server that was told to close answers, writes what it buffers and exits: disk speed is the only limit.
-    private static readonly TimeSpan PageServerExitLimit = TimeSpan.FromMinutes(2);
+    // Whoever was told that there is no more writes what is left and ends: disk speed is the only limit.
+    private static readonly TimeSpan EndLimit = TimeSpan.FromMinutes(2);
 
     private readonly PhaulConfig _config;
     private readonly ImageChain _chain;
@@ -84,12 +84,13 @@ public sealed class PhaulServer : IPhaulRemote, IAsyncDisposable
 
     /// <inheritdoc/>
     /// <remarks>May be called again after it has succeeded: the engine needs the pages complete before it restores.</remarks>
-    /// <exception cref="CriuException">The page server failed: pages are missing.</exception>
+    /// <exception cref="PhaulException">PageTransferFailed: pages are missing.</exception>
+    /// <exception cref="TimeoutException">They are not written after two minutes.</exception>
     public async Task StopIterationAsync(CancellationToken cancellationToken = default)
     {
         if (!_receives)
             return;
-        await PagesReceived.WaitAsync(PageServerExitLimit, cancellationToken).ConfigureAwait(false);
+        await PagesReceived.WaitAsync(EndLimit, cancellationToken).ConfigureAwait(false);
         _receives = false;
     }
 

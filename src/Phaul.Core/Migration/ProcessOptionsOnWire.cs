@@ -31,8 +31,7 @@ internal static class ProcessOptionsOnWire
             CgroupMode.Strict => CriuCgroupMode.Strict,
             _ => throw new ArgumentOutOfRangeException(nameof(from), from.ManageCgroups, "Unknown treatment of cgroups."),
         };
-        // Without established connections nothing is locked, but CRIU would still take its time to unlock it, frozen
-        to.NetworkLock = (from.TcpEstablished ? from.NetworkLock : NetworkLock.Skip) switch
+        to.NetworkLock = from.NetworkLock switch
         {
             NetworkLock.Nftables => CriuNetworkLockMethod.Nftables,
             NetworkLock.Iptables => CriuNetworkLockMethod.Iptables,

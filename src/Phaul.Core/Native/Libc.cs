@@ -75,6 +75,7 @@ internal static unsafe partial class Libc
 
     private const nint CallPidfdSendSignal = 424;
     private const nint CallPidfdOpen = 434;
+    private const nint CallPidfdGetFd = 438;
 
     // The kernel packs epoll_event on x86-64 only, and numbers O_DIRECTORY differently on ARM.
     private static readonly bool PackedEpoll = RuntimeInformation.ProcessArchitecture == Architecture.X64;
@@ -235,6 +236,8 @@ internal static unsafe partial class Libc
     private static partial nint Syscall(nint number, nint first, nint second, nint third, nint fourth);
 
     public static int PidfdOpen(int pid, int flags) => (int)Syscall(CallPidfdOpen, pid, flags, 0, 0);
+
+    public static int PidfdGetDescriptor(int pidfd, int descriptor) => (int)Syscall(CallPidfdGetFd, pidfd, descriptor, 0, 0);
 
     public static int PidfdSendSignal(int pidfd, int signal) => (int)Syscall(CallPidfdSendSignal, pidfd, signal, 0, 0);
 

@@ -9,8 +9,14 @@ public enum Actor
     SourceCriu,
     DestinationPhaul,
 
-    /// <summary>Whichever CRIU the destination runs just then: the page server, or the one that restores and holds.</summary>
+    /// <summary>Whichever CRIU the destination runs just then: the one that restores and holds, and the one that brings late memory.</summary>
     DestinationCriu,
+
+    /// <summary>The time of day of the source's Phaul is another all at once.</summary>
+    SourceClock,
+
+    /// <summary>The time of day of the destination's Phaul.</summary>
+    DestinationClock,
 
     /// <summary>The interfaces go down, which both hosts notice.</summary>
     LinkCut,
@@ -24,10 +30,10 @@ public enum Actor
 /// <summary>How it fails.</summary>
 public enum Failing
 {
-    /// <summary>SIGKILL; disks: full.</summary>
+    /// <summary>SIGKILL; disks: full; clocks: a day ahead.</summary>
     ForGood,
 
-    /// <summary>SIGSTOP, or the link, for longer than the time-outs; then it goes on.</summary>
+    /// <summary>SIGSTOP, or the link, for longer than the time-outs; clocks: a day back. Then it goes on as before.</summary>
     ForAWhile,
 }
 
@@ -70,7 +76,12 @@ public sealed record Fault(Actor Actor, Failing Failing, Moment Moment, TimeSpan
         new(Actor.DestinationCriu, Failing.ForGood, Moment.DestinationReceiving, TimeSpan.FromMilliseconds(60)),
         .. At(Actor.DestinationCriu, Failing.ForGood,
             Moment.DestinationRestoring, Moment.DestinationPrepared, Moment.SourceTreeGone, Moment.DestinationResuming),
-        .. At(Actor.DestinationCriu, Failing.ForAWhile, Moment.DestinationReceiving, Moment.DestinationPrepared),
+        .. At(Actor.DestinationCriu, Failing.ForAWhile,
+            Moment.DestinationReceiving, Moment.DestinationRestoring, Moment.DestinationPrepared, Moment.DestinationRunning),
+        .. At(Actor.SourceClock, Failing.ForGood, Moment.SourceFreezing, Moment.SourceTreeGone),
+        .. At(Actor.SourceClock, Failing.ForAWhile, Moment.DestinationPrepared),
+        .. At(Actor.DestinationClock, Failing.ForGood, Moment.DestinationReceiving, Moment.DestinationPrepared),
+        .. At(Actor.DestinationClock, Failing.ForAWhile, Moment.DestinationPrepared),
         .. At(Actor.LinkCut, Failing.ForAWhile,
             Moment.DestinationReceiving, Moment.SourceTransferring, Moment.DestinationPrepared, Moment.SourceTreeGone, Moment.DestinationRunning),
         .. At(Actor.LinkDrop, Failing.ForAWhile, Moment.DestinationReceiving, Moment.DestinationPrepared, Moment.SourceTreeGone, Moment.DestinationRunning),

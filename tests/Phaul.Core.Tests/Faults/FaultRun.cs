@@ -1,7 +1,9 @@
 // One migration into which one thing goes wrong, and what there is afterwards.
 
 using System.Diagnostics;
+using System.Globalization;
 using System.Text.Json;
+using System.Text.RegularExpressions;
 using Phaul.Tests.Lab;
 
 namespace Phaul.Tests.Faults;
@@ -16,7 +18,17 @@ public sealed class FaultRun(LabFixture lab)
     private static readonly TimeSpan AWhile = TimeSpan.FromSeconds(3);
     private static readonly TimeSpan Limit = TimeSpan.FromSeconds(60);
 
+    // A library between Phaul and the clock: the machine's own time is not the lab's to change
+    private const string ClockFile = $"{StateDirectory}/clock";
+
+    private static readonly string[] OwnClock =
+    [
+        "env", "LD_PRELOAD=/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1", $"FAKETIME_TIMESTAMP_FILE={ClockFile}", "FAKETIME_NO_CACHE=1",
+        "DONT_FAKE_MONOTONIC=1", "FAKETIME_DONT_FAKE_MONOTONIC=1",
+    ];
+
     private PhaulRun? _server;
+    private bool _serverHasOwnClock;
     private int _round;
 
     /// <summary>What came of a fault.</summary>
@@ -53,14 +65,16 @@ public sealed class FaultRun(LabFixture lab)
         PhaulRun? migration = null;
         try
         {
-            await ServeAsync();
+            foreach (var host in (LabHost[])[lab.A, lab.B])
+                Set(host, "+0");
+            await ServeAsync(ownClock: fault.Actor == Actor.DestinationClock);
             program = await TestProgram.StartWithLogAsync(lab, lab.A, $"{LabFixture.Programs}/counter", $"counter-{_round++}", "8", "20");
-            migration = PhaulRun.Start(
-                lab.A, "migrate", $"{program.Pid}", "--state-directory", StateDirectory, "--peer-timeout", PeerTimeout, "--connect-timeout", "3s",
+            migration = PhaulRun.StartUnder(
+                lab.A, fault.Actor == Actor.SourceClock ? OwnClock : [], "migrate", $"{program.Pid}", "--state-directory", StateDirectory, "--peer-timeout", PeerTimeout, "--connect-timeout", "3s",
                 lab.B.Address, "--trust", lab.B.Fingerprint);
             var ended = migration.ExitAsync();
             hit = await HappenAsync(fault, ended);
-            await ServeAsync();
+            await ServeAsync(_serverHasOwnClock);
             await ended.WaitAsync(Limit);
             resolved = await ResolveAsync(lab.A) + await ResolveAsync(lab.B);
             where = await CheckAsync(program);
@@ -79,14 +93,19 @@ public sealed class FaultRun(LabFixture lab)
         }
     }
 
-    private async Task ServeAsync()
+    private async Task ServeAsync(bool ownClock)
     {
-        if (_server is not null && HostProcesses.Of(lab.B, "phaul").Count > 0)
+        if (_server is not null && ownClock == _serverHasOwnClock && HostProcesses.Of(lab.B, "phaul").Count > 0)
             return;
         if (_server is not null)
+        {
+            HostProcesses.KillAll(HostProcesses.Of(lab.B, "phaul"));
             await _server.DisposeAsync();
-        _server = PhaulRun.Start(
-            lab.B, "serve", "--state-directory", StateDirectory, "--peer-timeout", PeerTimeout, "--resolve", "--trust", lab.A.Fingerprint);
+        }
+
+        _serverHasOwnClock = ownClock;
+        _server = PhaulRun.StartUnder(
+            lab.B, ownClock ? OwnClock : [], "serve", "--state-directory", StateDirectory, "--peer-timeout", PeerTimeout, "--resolve", "--trust", lab.A.Fingerprint);
         await _server.WaitForAsync("listening", line => line.GetProperty("event").GetString() == "listening");
     }
 
@@ -115,6 +134,15 @@ public sealed class FaultRun(LabFixture lab)
                 await Task.WhenAny(ended, Task.Delay(AWhile));
                 File.Delete(filler);
                 return true;
+        }
+
+        if (fault.Actor is Actor.SourceClock or Actor.DestinationClock)
+        {
+            var host = fault.Actor == Actor.SourceClock ? lab.A : lab.B;
+            Set(host, fault.Failing == Failing.ForGood ? "+1d" : "-1d");
+            await Task.WhenAny(ended, Task.Delay(AWhile));
+            Set(host, "+0");
+            return HasJumped(host);
         }
 
         var processes = fault.Actor switch
@@ -177,6 +205,22 @@ public sealed class FaultRun(LabFixture lab)
         using var stream = new FileStream(path, FileMode.Open, FileAccess.Read, FileShare.ReadWrite | FileShare.Delete);
         using var reader = new StreamReader(stream);
         return reader.ReadToEnd();
+    }
+
+    /// <summary>Whether a journal of the newest migration has times that cannot be: the library was there, and Phaul looked at the clock.</summary>
+    private static bool HasJumped(LabHost host)
+    {
+        var newest = Directory.GetDirectories(host.PathOf($"{StateDirectory}/migrations")).Max()!;
+        return Directory.GetFiles(newest, "*.jsonl").Any(journal => Regex.Matches(Text(journal), "\"time\":\"([^\"]+)\"").Any(
+            time => Math.Abs((DateTimeOffset.Parse(time.Groups[1].Value, CultureInfo.InvariantCulture) - DateTimeOffset.UtcNow).TotalHours) > 12));
+    }
+
+    // In one step: it is read a thousand times a second
+    private static void Set(LabHost host, string clock)
+    {
+        var file = host.PathOf(ClockFile);
+        File.WriteAllText(file + ".new", clock);
+        File.Move(file + ".new", file, overwrite: true);
     }
 
     private static void Fill(string path)

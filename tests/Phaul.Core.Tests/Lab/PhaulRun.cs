@@ -20,8 +20,11 @@ public sealed class PhaulRun : IAsyncDisposable
 
     public string ErrorText => _command.ErrorText;
 
-    public static PhaulRun Start(LabHost host, params string[] arguments) =>
-        new(host.Start([LabFixture.Phaul, .. arguments, "--json"]));
+    public static PhaulRun Start(LabHost host, params string[] arguments) => StartUnder(host, [], arguments);
+
+    /// <summary>With something before it, as <c>env</c> or <c>nice</c>.</summary>
+    public static PhaulRun StartUnder(LabHost host, string[] prefix, params string[] arguments) =>
+        new(host.Start([.. prefix, LabFixture.Phaul, .. arguments, "--json"]));
 
     /// <summary>Waits for an event; those before it are kept in <see cref="Events"/>.</summary>
     public async Task<JsonElement> WaitForAsync(string what, Func<JsonElement, bool> condition)

@@ -34,8 +34,9 @@ public sealed class ProcessDescriptorTests
     [Fact]
     public async Task It_never_means_a_later_process_of_the_same_pid()
     {
-        var child = ChildProcess.Start(new ProcessStart { File = "true" });
+        var child = ChildProcess.Start(new ProcessStart { File = "sleep", Arguments = ["600"] });
         using var process = ProcessDescriptor.Open(child.Pid);
+        child.Kill(Libc.SignalKill);
         await child.WaitForExitAsync(default).WaitAsync(Failsafe);
         Assert.False(process.SendSignal(0));
         Assert.True(process.HasExited);

@@ -1,5 +1,6 @@
 // One owner's pages in one image directory: written as they arrive, and known by address afterwards.
 
+using Microsoft.Win32.SafeHandles;
 using Phaul.Native;
 
 namespace Phaul.Images.Pages;
@@ -16,8 +17,8 @@ internal sealed class PageImage : IDisposable
     private static readonly ulong PageSize = (ulong)Environment.SystemPageSize;
 
     private readonly string _directory;
-    private readonly PageImage? _parent;
     private readonly FileStream _pages;
+    private PageImage? _parent;
     private readonly List<PagemapRange> _ranges = [];
     private readonly List<PagePiece> _pieces = [];
     private readonly List<ReadOnlyMemory<byte>> _gathered = [];
@@ -42,8 +43,8 @@ internal sealed class PageImage : IDisposable
     /// <summary>The number of the pages image.</summary>
     public uint PagesId { get; }
 
-    /// <summary>As they came: in ascending order, without overlaps.</summary>
-    public IReadOnlyList<PagemapRange> Ranges => _ranges;
+    /// <summary>Whether some of them are in the parent.</summary>
+    public bool HasHoles { get; private set; }
 
     /// <summary>Where the newest contents of every page are, through all parents: ascending. Complete with <see cref="Complete"/>.</summary>
     public IReadOnlyList<PagePiece> Pieces => _pieces;
@@ -55,18 +56,26 @@ internal sealed class PageImage : IDisposable
     /// <exception cref="PhaulException">PageTransferFailed: it cannot be, or should be in the parent and is not.</exception>
     public void Add(ulong address, ulong pages, PagemapFlags flags)
     {
-        if (pages == 0 || address % PageSize != 0 || pages > (ulong.MaxValue - address) / PageSize)
+        if (pages == 0 || address % PageSize != 0 || pages > (ulong.MaxValue - address) / PageSize
+            || pages > (ulong)(long.MaxValue - Length) / PageSize)
+        {
             throw Wrong($"{pages} pages at 0x{address:x}");
+        }
+
+        // What is nowhere would make a hole in the program; what is in both places could be taken from the wrong one
+        if (flags is not (PagemapFlags.Present or (PagemapFlags.Present | PagemapFlags.Lazy) or PagemapFlags.InParent))
+            throw Wrong($"pages at 0x{address:x} that are {flags}");
         if (_ranges.Count > 0 && address < _ranges[^1].End)
             throw Wrong($"pages at 0x{address:x} after those up to 0x{_ranges[^1].End:x}");
         var range = new PagemapRange(address, pages, flags, Length);
         if (range.IsPresent)
         {
             _pieces.Add(new PagePiece(address, pages, flags.HasFlag(PagemapFlags.Lazy), this, Length));
-            Length = checked(Length + (long)(pages * PageSize));
+            Length += (long)(pages * PageSize);
         }
-        else if (flags.HasFlag(PagemapFlags.InParent))
+        else
         {
+            HasHoles = true;
             TakeFromParent(range);
         }
 
@@ -102,12 +111,24 @@ internal sealed class PageImage : IDisposable
     public void Complete(bool durable)
     {
         Flush();
-        using var pagemap = Create(PagemapImage.NameOf(Owner));
-        RandomAccess.Write(pagemap.SafeFileHandle, PagemapImage.Compose(PagesId, _ranges).Span, 0);
-        if (!durable)
-            return;
-        DirectoryDescriptor.Sync(_pages.SafeFileHandle);
-        DirectoryDescriptor.Sync(pagemap.SafeFileHandle);
+        using (var pagemap = Create(PagemapImage.NameOf(Owner)))
+        {
+            RandomAccess.Write(pagemap.SafeFileHandle, PagemapImage.Compose(PagesId, _ranges).Span, 0);
+            if (durable)
+            {
+                DirectoryDescriptor.Sync(_pages.SafeFileHandle);
+                DirectoryDescriptor.Sync(pagemap.SafeFileHandle);
+            }
+        }
+
+        // From here on only the pieces are asked for, and of the parent's only those that are among them: a program of many
+        // processes and iterations has many images
+        _pages.Dispose();
+        _ranges.Clear();
+        _ranges.TrimExcess();
+        _parent?._pieces.Clear();
+        _parent?._pieces.TrimExcess();
+        _parent = null;
     }
 
     /// <summary>Gives room back: takes pages, which are here now, out of the earlier images. They read as zeros there.</summary>
@@ -120,17 +141,19 @@ internal sealed class PageImage : IDisposable
         for (int i = PagePiece.IndexOf(_parent.Pieces, address); i < _parent.Pieces.Count && _parent.Pieces[i].Address < end; i++)
         {
             var piece = _parent.Pieces[i].Between(address, end);
-            FileHole.Punch(piece.Image._pages.SafeFileHandle, piece.Offset, (long)(piece.Pages * PageSize));
+            using var file = piece.Image.OpenPages(FileAccess.Write);
+            FileHole.Punch(file, piece.Offset, (long)(piece.Pages * PageSize));
         }
     }
 
-    /// <summary>Reads pages that are present here.</summary>
+    /// <summary>Reads pages that are present here, once it is complete.</summary>
     /// <exception cref="IOException">The file system failed, or the file is shorter than it was.</exception>
     public void Read(long offset, Span<byte> bytes)
     {
+        using var pages = OpenPages(FileAccess.Read);
         while (bytes.Length > 0)
         {
-            int count = RandomAccess.Read(_pages.SafeFileHandle, bytes, offset);
+            int count = RandomAccess.Read(pages, bytes, offset);
             if (count == 0)
                 throw new EndOfStreamException($"{Path.Combine(_directory, PagemapImage.NameOfPages(PagesId))} is shorter than it was written.");
             bytes = bytes[count..];
@@ -159,6 +182,9 @@ internal sealed class PageImage : IDisposable
                 break;
         }
     }
+
+    private SafeFileHandle OpenPages(FileAccess access) =>
+        File.OpenHandle(Path.Combine(_directory, PagemapImage.NameOfPages(PagesId)), FileMode.Open, access, FileShare.ReadWrite);
 
     private FileStream Create(string name) => new(Path.Combine(_directory, name), new FileStreamOptions
     {

@@ -94,7 +94,7 @@ internal sealed class PageReceiver : IDisposable
                         break;
                     case PageServerCommand.Close or PageServerCommand.ForceClose:
                         CompleteOpen();
-                        // The 0 makes the program on the source go on, or be handed over: not before everything is written
+                        // Upon the 0 CRIU ends the pre-dump, or comes to post-dump: not before everything is written
                         await AnswerAsync(new byte[sizeof(int)], cancellationToken).ConfigureAwait(false);
                         return;
                     default:

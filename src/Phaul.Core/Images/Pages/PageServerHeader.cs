@@ -55,13 +55,12 @@ internal readonly record struct PageOwner(PageOwnerKind Kind, ulong Id)
     public static PageOwner FromWire(ulong value)
     {
         var kind = (PageOwnerKind)(value & ((1 << KindBits) - 1));
-        if (kind is not (PageOwnerKind.Task or PageOwnerKind.SharedMemory) || value >> KindBits is 0 or > uint.MaxValue)
+        ulong id = value >> KindBits;
+        // The first segment of an IPC namespace has id 0, others are inode numbers
+        if (kind is not PageOwnerKind.SharedMemory && (kind is not PageOwnerKind.Task || id is 0 or > int.MaxValue))
             throw new PhaulException(PhaulErrorId.PageTransferFailed, $"CRIU on the source sent pages of an unknown owner (0x{value:x}).");
-        return new PageOwner(kind, value >> KindBits);
+        return new PageOwner(kind, id);
     }
-
-    /// <summary>The id alone, whatever the kind.</summary>
-    public static ulong IdOf(ulong onWire) => onWire >> KindBits;
 
     public override string ToString() => Kind == PageOwnerKind.Task ? $"process {Id}" : $"shared memory {Id}";
 }

@@ -14,6 +14,7 @@ internal sealed class PageStore
     // Copied while the program is frozen; where there is more, CRIU's own restore is as quick
     private const long MostEagerBytes = 256 << 20;
     private const int CopyBuffer = 1 << 20;
+    private const ulong LongestRange = 4 << 20;
     private const UnixFileMode OwnerDirectory = UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute;
     private const UnixFileMode OwnerFile = UnixFileMode.UserRead | UnixFileMode.UserWrite;
     private static readonly ulong PageSize = (ulong)Environment.SystemPageSize;
@@ -43,7 +44,7 @@ internal sealed class PageStore
             long eagerBytes = 0;
             foreach (var image in last.Images)
             {
-                if (image.Owner.Kind == PageOwnerKind.SharedMemory && image.Ranges.All(range => range.IsPresent))
+                if (image.Owner.Kind == PageOwnerKind.SharedMemory && !image.HasHoles)
                     continue;
                 replaced.Add(PagemapImage.NameOf(image.Owner));
                 replaced.Add(PagemapImage.NameOfPages(image.PagesId));
@@ -69,14 +70,14 @@ internal sealed class PageStore
     }
 
     /// <summary>Reads late pages: as many as there are beside each other from an address on, and room for.</summary>
-    /// <param name="owner">As CRIU names a task when it asks: by its pid, in some versions as a page server's client does.</param>
+    /// <param name="owner">A task's pid, which is how CRIU names it when it asks.</param>
     /// <param name="address">Of the first.</param>
     /// <param name="buffer">Room for whole pages.</param>
     /// <returns>How many bytes; 0: there is no such page.</returns>
     /// <exception cref="IOException">The images cannot be read.</exception>
     public int Read(ulong owner, ulong address, Span<byte> buffer)
     {
-        if (!_late.TryGetValue(owner, out var pieces) && !_late.TryGetValue(PageOwner.IdOf(owner), out pieces))
+        if (!_late.TryGetValue(owner, out var pieces))
             return 0;
         int length = 0;
         for (int i = PagePiece.IndexOf(pieces, address); i < pieces.Count && pieces[i].Address <= address && length < buffer.Length; i++)
@@ -102,12 +103,8 @@ internal sealed class PageStore
         long eagerBytes = 0;
         foreach (var (piece, isLate) in Split(image.Pieces, mappings))
         {
-            var flags = isLate ? PagemapFlags.Lazy : PagemapFlags.Present;
             (isLate ? late : eager).Add(piece);
-            if (ranges.Count > 0 && ranges[^1].End == piece.Address && ranges[^1].Flags == flags)
-                ranges[^1] = ranges[^1] with { Pages = ranges[^1].Pages + piece.Pages };
-            else
-                ranges.Add(new PagemapRange(piece.Address, piece.Pages, flags, eagerBytes));
+            ranges.Add(new PagemapRange(piece.Address, piece.Pages, isLate ? PagemapFlags.Lazy : PagemapFlags.Present, eagerBytes));
             if (!isLate)
                 eagerBytes += (long)(piece.Pages * PageSize);
         }
@@ -133,6 +130,8 @@ internal sealed class PageStore
                     next++;
                 bool within = next < mappings.Count && mappings[next].Start <= from;
                 ulong to = next == mappings.Count ? whole.End : Math.Min(whole.End, within ? mappings[next].End : mappings[next].Start);
+                // The daemon makes room for its longest range, and counts it in an int
+                to = Math.Min(to, from + LongestRange);
                 yield return (whole.Between(from, to), within && whole.MayBeLate);
                 from = to;
             }

@@ -70,8 +70,13 @@ internal sealed class PageStoreServer : IAsyncDisposable
         {
             // The daemon is gone, and how it ended tells whether it had everything.
         }
-        catch (IOException exception)
+        catch (OperationCanceledException) when (_disposing.IsCancellationRequested)
         {
+            // Nobody needs it any more.
+        }
+        catch (Exception exception) when (exception is not PhaulException)
+        {
+            // Whatever it is, the program stands still until it is restored another way.
             throw Failed($"Late memory could not be read from the images: {exception.Message}", exception);
         }
         finally

@@ -44,7 +44,7 @@ internal sealed class DestinationMigration : IAsyncDisposable
     private readonly TaskCompletionSource _served = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private volatile bool _answering;
     private Task _filling = Task.CompletedTask;
-    private bool _finished;
+    private Task? _finishing;
     private int _fate;
     private int _rootPid;
 
@@ -55,7 +55,7 @@ internal sealed class DestinationMigration : IAsyncDisposable
         (_server, _stateDirectory, _connection) = (server, stateDirectory, connection);
         (_recorder, _workDirectory, _begin) = (recorder, workDirectory, begin);
         _options = ProcessOptionsOnWire.FromMessage(begin.Options ?? new RestoreOptions());
-        _fill = new MemoryFill(recorder, workDirectory.Path, RestoreLackingAsync);
+        _fill = new MemoryFill(recorder, workDirectory.Path, ReplaceLackingAsync);
         _journaledOptions = JsonSerializer.SerializeToElement(Google.Protobuf.JsonFormatter.Default.Format(ProcessOptionsOnWire.ToMessage(_options)));
     }
 
@@ -194,14 +194,20 @@ internal sealed class DestinationMigration : IAsyncDisposable
             : new DestinationMessage { Discarded = await DiscardAsync("the source rolled back").ConfigureAwait(false) };
         await _recorder.WriteIfPossibleAsync(
             new Resolution(verdict == Settle.Types.Verdict.Committed ? "the held tree was run" : "the held tree was discarded", by)).ConfigureAwait(false);
-        await FinishAsync($"settled by {by}").ConfigureAwait(false);
+        // Whoever waits for the answer does not wait for the memory.
+        _finishing ??= FinishAsync($"settled by {by}");
         return answer;
     }
+
+    /// <summary>Ends when nothing of it is left to be done here: a program that runs has all its memory, and the result is written.</summary>
+    public Task Finished => _finishing ?? _filling;
 
     /// <inheritdoc/>
     public async ValueTask DisposeAsync()
     {
         await _calledOff.CancelAsync().ConfigureAwait(false);
+        // A tree that runs may need what this has
+        await Finished.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
         if (_held is not null)
             await _held.DisposeAsync().ConfigureAwait(false);
         _held = null;
@@ -285,13 +291,13 @@ internal sealed class DestinationMigration : IAsyncDisposable
     private async Task<DestinationMessage> StartIterationAsync(StartIteration start)
     {
         if (_reception is null)
-            await OpenPagesAsync().ConfigureAwait(false);
+            await BeginReceivingAsync().ConfigureAwait(false);
         await _reception!.StartIterationAsync((long)Math.Min(start.ExpectedBytes, long.MaxValue), _calledOff.Token).ConfigureAwait(false);
-        _watches.Add(ReportFailureAsync(_reception.PagesReceived));
+        _watches.Add(WatchPagesAsync(_reception.PagesReceived));
         return new DestinationMessage { Done = new Done() };
     }
 
-    private async Task OpenPagesAsync()
+    private async Task BeginReceivingAsync()
     {
         _workDirectory.Create();
         await _recorder.WriteAsync(new ImagesPlace(_workDirectory.Path)).ConfigureAwait(false);
@@ -300,12 +306,12 @@ internal sealed class DestinationMigration : IAsyncDisposable
         _reception = await Reception.OpenAsync(_connection, _server, _begin, _options, _workDirectory.Path, _calledOff.Token).ConfigureAwait(false);
     }
 
-    /// <summary>What fails here is told to the source at once: its dump would otherwise wait.</summary>
-    private async Task ReportFailureAsync(Task pagePath)
+    /// <summary>Pages that cannot be written are told to the source at once: its dump would otherwise wait.</summary>
+    private async Task WatchPagesAsync(Task pages)
     {
         try
         {
-            await pagePath.ConfigureAwait(false);
+            await pages.ConfigureAwait(false);
         }
         catch (PhaulException exception)
             when (exception.ErrorId is PhaulErrorId.PageTransferFailed or PhaulErrorId.RestoreFailed
@@ -344,7 +350,7 @@ internal sealed class DestinationMigration : IAsyncDisposable
     {
         var reception = RequireReception();
         await _recorder.EnterAsync(MigrationState.Restoring).ConfigureAwait(false);
-        // The pagemaps are written last; restoring earlier would find none.
+        // The source asks for it only between iterations; this one ends with the restore.
         await reception.StopIterationAsync(_calledOff.Token).ConfigureAwait(false);
         try
         {
@@ -378,7 +384,7 @@ internal sealed class DestinationMigration : IAsyncDisposable
             return;
         await _recorder.WarnAsync("CRIU ended while it held the restored tree. If the source is gone, it is restored again from its images.")
             .ConfigureAwait(false);
-        await ReportFailureAsync(Task.FromException(
+        await WatchPagesAsync(Task.FromException(
             new PhaulException(PhaulErrorId.RestoreFailed, "CRIU ended while it held the restored tree"))).ConfigureAwait(false);
     }
 
@@ -394,9 +400,11 @@ internal sealed class DestinationMigration : IAsyncDisposable
         {
             if (State == MigrationState.Running)
                 return new Running { RootPid = _rootPid };
-            if (State is not (MigrationState.Prepared or MigrationState.InDoubt) || _held is null)
+            // Committing: a commit that was begun and could not be finished, as on a full disk, is asked for again
+            if (State is not (MigrationState.Prepared or MigrationState.InDoubt or MigrationState.Committing) || _held is null)
                 throw new PhaulException(PhaulErrorId.InDoubt, $"Nothing is prepared here: this side is {State}") { Step = State };
-            await _recorder.EnterIfPossibleAsync(MigrationState.Committing, durable: _begin.Durable).ConfigureAwait(false);
+            if (State != MigrationState.Committing)
+                await _recorder.EnterIfPossibleAsync(MigrationState.Committing, durable: _begin.Durable).ConfigureAwait(false);
             try
             {
                 _held = await TreeResumption.RunAsync(_held, RestoreAgainAsync, _recorder, _begin.Durable).ConfigureAwait(false);
@@ -411,6 +419,8 @@ internal sealed class DestinationMigration : IAsyncDisposable
             _rootPid = _held.Tree.RootPid;
             if (_held.IsLazy)
                 _filling = _fill.RunAsync(_held);
+            else
+                await _recorder.WriteIfPossibleAsync(new MemoryComplete()).ConfigureAwait(false);
             return new Running { RootPid = _rootPid };
         }
         finally
@@ -420,12 +430,13 @@ internal sealed class DestinationMigration : IAsyncDisposable
     }
 
     /// <summary>It runs without all its memory, and will not get the rest.</summary>
-    private async Task<HeldTree> RestoreLackingAsync(string why)
+    private async Task ReplaceLackingAsync(string why)
     {
         await _deciding.WaitAsync().ConfigureAwait(false);
         try
         {
-            return await RestoreAgainAsync(_held!, why).ConfigureAwait(false);
+            var again = await RestoreAgainAsync(_held!, why).ConfigureAwait(false);
+            _held = await TreeResumption.RunAsync(again, RestoreAgainAsync, _recorder, _begin.Durable).ConfigureAwait(false);
         }
         finally
         {
@@ -493,16 +504,13 @@ internal sealed class DestinationMigration : IAsyncDisposable
         {
             if (!_recorder.IsFinal && State != MigrationState.Committing)
                 await DiscardAsync(reason ?? "the source left").ConfigureAwait(false);
-            await FinishAsync(reason).ConfigureAwait(false);
+            await (_finishing ??= FinishAsync(reason)).ConfigureAwait(false);
         }
     }
 
-    /// <summary>Removes what is not to be kept and writes the result.</summary>
+    /// <summary>Waits for the last of the memory, removes what is not to be kept and writes the result.</summary>
     private async Task FinishAsync(string? reason)
     {
-        if (_finished)
-            return;
-        _finished = true;
         await EndCriuLogAsync().ConfigureAwait(false);
         // The last of the memory comes out of the images.
         await _filling.ConfigureAwait(false);

@@ -26,7 +26,7 @@ public sealed class DestinationServer : IAsyncDisposable
     private readonly StateDirectory _stateDirectory;
     private readonly CancellationTokenSource _stopping = new();
     private readonly ConcurrentDictionary<string, DestinationMigration> _migrations = new();
-    private readonly ConcurrentDictionary<Task, bool> _connections = new();
+    private readonly ConcurrentDictionary<Task, bool> _work = new();
     private readonly object _starting = new();
     private PhaulListener? _listener;
     private PhaulListener? _control;
@@ -96,6 +96,7 @@ public sealed class DestinationServer : IAsyncDisposable
                 .Distinct()
                 .ToArray();
             await TrimFailedImagesAsync(cancellationToken).ConfigureAwait(false);
+            await new MigrationHistory(_stateDirectory).ForgetOldAsync(text => Notice?.Invoke(text), cancellationToken).ConfigureAwait(false);
             _listener = PhaulListener.Start(new ListenOptions
             {
                 Address = Options.Address,
@@ -187,7 +188,7 @@ public sealed class DestinationServer : IAsyncDisposable
             await _control.DisposeAsync().ConfigureAwait(false);
         await _accepting.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
         await _resolving.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
-        await Task.WhenAll(_connections.Keys).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        await Task.WhenAll(_work.Keys).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
         foreach (var migration in _migrations.Values)
             await migration.DisposeAsync().ConfigureAwait(false);
         _migrations.Clear();
@@ -204,9 +205,7 @@ public sealed class DestinationServer : IAsyncDisposable
             {
                 var connection = await listener.AcceptAsync(_stopping.Token).ConfigureAwait(false);
                 var serving = ServeAsync(connection, listener == _control);
-                _connections[serving] = true;
-                // The entry goes when the task ends; a task that has ended already is found by the continuation as well.
-                _ = serving.ContinueWith(done => _connections.TryRemove(done, out _), TaskScheduler.Default);
+                Own(serving);
             }
         }
         catch (OperationCanceledException) when (_stopping.IsCancellationRequested)
@@ -322,9 +321,10 @@ public sealed class DestinationServer : IAsyncDisposable
         }
         finally
         {
-            // What failed in the middle of the commit holds nothing any more: the next verdict starts from the journal.
+            // What failed in the middle of the commit holds nothing any more: the next verdict starts from the journal. What runs may
+            // take long to get its memory, and the answer does not wait for that.
             if (migration.State != MigrationState.InDoubt)
-                await RemoveAsync(migration).ConfigureAwait(false);
+                Own(RemoveAsync(migration));
         }
     }
 
@@ -372,8 +372,17 @@ public sealed class DestinationServer : IAsyncDisposable
         }
     }
 
+    /// <summary>Waited for when the server stops.</summary>
+    private void Own(Task work)
+    {
+        _work[work] = true;
+        // The entry goes when the task ends; a task that has ended already is found by the continuation as well.
+        _ = work.ContinueWith(done => _work.TryRemove(done, out _), TaskScheduler.Default);
+    }
+
     private async Task RemoveAsync(DestinationMigration migration)
     {
+        await migration.Finished.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
         if (_migrations.TryRemove(migration.MigrationId, out _))
             await migration.DisposeAsync().ConfigureAwait(false);
     }

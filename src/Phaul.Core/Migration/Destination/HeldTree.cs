@@ -31,11 +31,11 @@ internal sealed class HeldTree : IAsyncDisposable
     /// <summary>Restores and comes back when the tree is held.</summary>
     /// <exception cref="CriuException">CRIU could not restore it; nothing is left of it.</exception>
     /// <exception cref="OperationCanceledException">Cancelled; nothing is left of it.</exception>
-    public static Task<HeldTree> RestoreAsync(
+    public static Task<HeldTree> RestoreEagerlyAsync(
         CriuClient criu, string imagesDirectory, ProcessOptions options, CancellationToken cancellationToken) =>
         RestoreAndHoldAsync(criu, new LateImages(imagesDirectory, imagesDirectory), options, null, cancellationToken);
 
-    /// <summary>As <see cref="RestoreAsync"/>, but most of the memory follows when the tree runs: see <see cref="WaitForMemoryAsync"/>.</summary>
+    /// <summary>As <see cref="RestoreEagerlyAsync"/>, but most of the memory follows when the tree runs: see <see cref="WaitForMemoryAsync"/>.</summary>
     /// <exception cref="CriuException">CRIU could not restore it; nothing is left of it.</exception>
     /// <exception cref="PhaulException">RestoreFailed: it cannot be restored so; nothing is left of it.</exception>
     /// <exception cref="OperationCanceledException">Cancelled; nothing is left of it.</exception>
@@ -72,12 +72,15 @@ internal sealed class HeldTree : IAsyncDisposable
         {
             held.Tree = ProcessTree.Capture(await held._prepared.Task.ConfigureAwait(false));
             held._watch = TreeWatch.Open(held.Tree);
+            if (lazyPages is not null)
+                await lazyPages.HoldMemoryAsync(held._watch.Alive.Count, held._callOff.Token).ConfigureAwait(false);
             return held;
         }
         catch
         {
             held._verdict.TrySetResult(false);
             await ((Task)held._restoring).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+            held._watch?.Dispose();
             throw;
         }
     }
@@ -170,13 +173,13 @@ internal sealed class HeldTree : IAsyncDisposable
         using var workDirectory = DirectoryDescriptor.Open(images.WorkDirectory);
         return await criu.RestoreAsync(
             RestoreRequest.ForRestore(options, directory, workDirectory, IsLazy),
-            new CriuNotifications(async (notification, criuGone) =>
+            new CriuNotifications(async (notification, callOff) =>
             {
                 switch (notification.Kind)
                 {
                     case CriuNotificationKind.PostRestore:
                         _prepared.TrySetResult(notification.Pid ?? 0);
-                        return await _verdict.Task.WaitAsync(criuGone).ConfigureAwait(false);
+                        return await _verdict.Task.WaitAsync(callOff).ConfigureAwait(false);
                     case CriuNotificationKind.PostResume:
                         _resumed.TrySetResult();
                         return true;

@@ -8,18 +8,18 @@ namespace Phaul;
 /// <summary>Sees to it that a tree that runs gets all its memory, or, if it cannot, that it is restored again from its images.</summary>
 internal sealed class MemoryFill
 {
-    // Local disks and memory are the only limit; beyond this something stands still.
-    private static readonly TimeSpan Limit = TimeSpan.FromMinutes(30);
+    // Local disks and memory are the only limit; beyond this something is worth a word.
+    private static readonly TimeSpan WordAfter = TimeSpan.FromMinutes(30);
 
     private readonly MigrationRecorder _recorder;
     private readonly string _workDirectory;
-    private readonly Func<string, Task<HeldTree>> _restoreAgain;
+    private readonly Func<string, Task> _replace;
 
     /// <param name="recorder">Of the migration.</param>
     /// <param name="workDirectory">Where its images are.</param>
-    /// <param name="restoreAgain">Ends the tree and restores it with all its memory, held; told why. One thing at a time is its affair.</param>
-    public MemoryFill(MigrationRecorder recorder, string workDirectory, Func<string, Task<HeldTree>> restoreAgain) =>
-        (_recorder, _workDirectory, _restoreAgain) = (recorder, workDirectory, restoreAgain);
+    /// <param name="replace">Ends the tree, restores it with all its memory and has it run; told why.</param>
+    public MemoryFill(MigrationRecorder recorder, string workDirectory, Func<string, Task> replace) =>
+        (_recorder, _workDirectory, _replace) = (recorder, workDirectory, replace);
 
     /// <summary>How long the program ran before it had all its memory; null until then.</summary>
     public TimeSpan? CompleteAfter { get; private set; }
@@ -33,18 +33,20 @@ internal sealed class MemoryFill
         var since = Stopwatch.StartNew();
         try
         {
-            await held.WaitForMemoryAsync(CancellationToken.None).WaitAsync(Limit).ConfigureAwait(false);
+            var complete = held.WaitForMemoryAsync(CancellationToken.None);
+            while (await Task.WhenAny(complete, Task.Delay(WordAfter)).ConfigureAwait(false) != complete)
+            {
+                await _recorder.WarnAsync(
+                    $"After {since.Elapsed.TotalMinutes:0} minutes the program still has not got all its memory; neither this process nor " +
+                    "criu lazy-pages must be ended.").ConfigureAwait(false);
+            }
+
+            await complete.ConfigureAwait(false);
             CompleteAfter = since.Elapsed;
-            await _recorder.WriteIfPossibleAsync(new MemoryComplete()).ConfigureAwait(false);
+            // Whoever finds no such record takes the program for one that lacks memory, and needs the images
+            KeepsImages = !await _recorder.WriteIfPossibleAsync(new MemoryComplete()).ConfigureAwait(false);
         }
-        catch (TimeoutException)
-        {
-            KeepsImages = true;
-            await _recorder.WarnAsync(
-                $"After {Limit.TotalMinutes:0} minutes the program still has not got all its memory. The images in {_workDirectory} are " +
-                "kept: criu lazy-pages reads them, and must not be ended.").ConfigureAwait(false);
-        }
-        catch (PhaulException exception)
+        catch (Exception exception)
         {
             await _recorder.WarnAsync($"{exception.Message}, before the program had all its memory.").ConfigureAwait(false);
             await ReplaceAsync(held, since).ConfigureAwait(false);
@@ -53,10 +55,10 @@ internal sealed class MemoryFill
 
     private async Task ReplaceAsync(HeldTree held, Stopwatch since)
     {
+        KeepsImages = true;
         // What ran and has ended is never started a second time.
         if (held.HasEndedByItself)
         {
-            KeepsImages = true;
             await _recorder.WriteIfPossibleAsync(new MemoryComplete()).ConfigureAwait(false);
             await _recorder.WarnAsync($"The program has ended. Its images are kept in {_workDirectory}.").ConfigureAwait(false);
             return;
@@ -64,20 +66,17 @@ internal sealed class MemoryFill
 
         try
         {
-            await _recorder.WriteIfPossibleAsync(new MemoryLost()).ConfigureAwait(false);
-            // Every further instruction may read zeros where there was something.
-            var again = await _restoreAgain(
+            await _recorder.WriteAsync(new MemoryLost()).ConfigureAwait(false);
+            await _replace(
                 $"What the program did on this host in its first {since.Elapsed.TotalMilliseconds:0} ms is lost: it was killed and goes on " +
                 "from the moment of the hand-over").ConfigureAwait(false);
-            await again.ResumeAsync().ConfigureAwait(false);
-            await _recorder.WriteIfPossibleAsync(new MemoryComplete()).ConfigureAwait(false);
+            KeepsImages = !await _recorder.WriteIfPossibleAsync(new MemoryComplete()).ConfigureAwait(false);
         }
         catch (Exception exception)
         {
-            KeepsImages = true;
             await _recorder.WarnAsync(
-                $"The program runs nowhere: it could not be restored again ({exception.Message}). Its images are in {_workDirectory}; " +
-                "criu restore makes it run from them.").ConfigureAwait(false);
+                $"The program stands still or is gone, and could not be restored again: {exception.Message}. Its images are kept in " +
+                $"{_workDirectory}. End this server and resolve the migration: Resolve-PhaulMigration / phaul resolve.").ConfigureAwait(false);
         }
     }
 }

@@ -131,7 +131,7 @@ internal sealed class Reception : IAsyncDisposable
     /// <summary>Restores and holds, with all memory.</summary>
     /// <exception cref="CriuException">CRIU could not restore it; nothing is left of it.</exception>
     public Task<HeldTree> RestoreEagerlyAsync(CancellationToken cancellationToken) =>
-        HeldTree.RestoreAsync(_phaul.Criu, LastImagesDirectory, _options, cancellationToken);
+        HeldTree.RestoreEagerlyAsync(_phaul.Criu, LastImagesDirectory, _options, cancellationToken);
 
     /// <summary>No more pages will come. What was received stays, and can be restored from until the end.</summary>
     public ValueTask EndPagesAsync() => _phaul.EndPagesAsync();

@@ -46,7 +46,7 @@ internal sealed class MigrationPreflight
                 CheckOnly = checkOnly,
                 Mode = Mode.ToString(),
                 Survey = survey,
-                Options = ProcessOptionsOnWire.ToMessage(_request.Options),
+                Options = ProcessOptionsOnWire.ToMessage(DumpRequest.OptionsOf(_request)),
                 KeepImages = _request.KeepImages,
                 Durable = _request.Durable,
                 AutoDedup = _request.AutoDedup,

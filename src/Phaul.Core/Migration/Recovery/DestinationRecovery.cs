@@ -5,6 +5,7 @@ using Phaul.Criu;
 using Phaul.Engines;
 using Phaul.Journal;
 using Phaul.Native;
+using Phaul.Preflight;
 using Phaul.Procfs;
 using Phaul.Wire;
 using Verdict = Phaul.Wire.Settle.Types.Verdict;
@@ -207,6 +208,13 @@ internal sealed class DestinationRecovery
             await ReachCommittingAsync(recorder).ConfigureAwait(false);
             // Restored once more it would do again what it has done since: it has ended, as a program does, or with the host.
             await recorder.EnterAsync(MigrationState.Running, "it was resumed, and has ended since").ConfigureAwait(false);
+            if (MigrationSummary.LacksMemory(contents.Records))
+            {
+                RequireNoStrays(prepared);
+                await EndDaemonsAsync(contents).ConfigureAwait(false);
+                await recorder.WriteAsync(new MemoryComplete()).ConfigureAwait(false);
+            }
+
             return new Outcome(
                 MigrationState.Running, prepared.RootPid, "the restored tree was resumed, and has ended since",
                 $"recorded that it ran here; it was not restored a second time (its images are kept in {prepared.ImagesDirectory})", HasEnded: true);
@@ -252,6 +260,7 @@ internal sealed class DestinationRecovery
             throw await CannotKnowAsync(prepared, recorder).ConfigureAwait(false);
         if (runs.Value)
         {
+            RequireNoStrays(prepared);
             await EndDaemonsAsync(contents).ConfigureAwait(false);
             await recorder.WriteAsync(new MemoryComplete(), durable: true).ConfigureAwait(false);
             return alive.Count > 0
@@ -261,11 +270,13 @@ internal sealed class DestinationRecovery
                     $"recorded that it ran here; it was not restored again (its images are kept in {prepared.ImagesDirectory})", HasEnded: true);
         }
 
+        RequireImages(prepared);
         await recorder.WriteAsync(new MemoryLost(), durable: true).ConfigureAwait(false);
         await recorder.WarnAsync(
             "The server that gave the program its memory ended before the program had all of it. What the program did on this host is lost: " +
             "it was killed and goes on from the moment of the hand-over.").ConfigureAwait(false);
-        await KillWithChildrenAsync(prepared, alive, recorder).ConfigureAwait(false);
+        await KillWithChildrenAsync(alive).ConfigureAwait(false);
+        RequireNoStrays(prepared);
         await EndDaemonsAsync(contents).ConfigureAwait(false);
         var pid = await RestoreAgainAsync(prepared, recorder, cancellationToken).ConfigureAwait(false);
         return new Outcome(
@@ -315,18 +326,64 @@ internal sealed class DestinationRecovery
         }
     }
 
-    // What runs has perhaps children that it had not when it was restored
-    private static async Task KillWithChildrenAsync(
-        Journal.Prepared prepared, IReadOnlyList<JournaledProcess> alive, MigrationRecorder recorder)
+    /// <summary>Before anything is killed: what would be restored in its place.</summary>
+    private static void RequireImages(Journal.Prepared prepared)
     {
-        if (alive.Any(process => process.Pid == prepared.RootPid))
+        if (File.Exists(Path.Combine(prepared.ImagesDirectory, "inventory.img")))
+            return;
+        throw new PhaulException(
+            PhaulErrorId.InDoubt,
+            $"The journal says that the program (pid {prepared.RootPid}) lacks memory, but its images in {prepared.ImagesDirectory} are gone. " +
+            "It was left alone")
         {
-            using var watch = TreeWatch.Open(ProcessTree.Capture(prepared.RootPid));
-            watch.Kill();
-            await watch.WaitAllExitedAsync(DeathLimit, CancellationToken.None).ConfigureAwait(false);
-        }
+            ProgramState = ProgramState.Unknown,
+            RecommendedAction = "See whether the program works. If it does, nothing is to be done; its journal may be removed.",
+        };
+    }
 
-        await KillAsync(Alive(prepared), recorder).ConfigureAwait(false);
+    // What runs has perhaps children that it had not when it was restored, also below members whose parents have ended
+    private static async Task KillWithChildrenAsync(IReadOnlyList<JournaledProcess> alive)
+    {
+        foreach (var process in alive.Where(IsAlive))
+        {
+            using var watch = TreeWatch.Open(ProcessTree.Capture(process.Pid));
+            // Looked at again with the pidfds in hand
+            if (!IsAlive(process))
+                continue;
+            watch.Kill();
+            if (!await watch.WaitAllExitedAsync(DeathLimit, CancellationToken.None).ConfigureAwait(false))
+            {
+                throw new PhaulException(
+                    PhaulErrorId.InDoubt, $"Killed processes do not exit: {string.Join(", ", watch.Alive.Select(member => member.Pid))}")
+                {
+                    RecommendedAction = "See /proc/PID/stack. Resolve it again when they are gone.",
+                };
+            }
+        }
+    }
+
+    /// <summary>
+    /// A daemon that ends gives whoever still lacks memory zeros. Children of the tree that outlived it cannot be told from another
+    /// migration's processes: a person looks.
+    /// </summary>
+    private static void RequireNoStrays(Journal.Prepared prepared)
+    {
+        var known = prepared.Processes.Select(process => process.Pid).ToHashSet();
+        var began = prepared.Processes.Min(process => process.StartTimeTicks);
+        var strays = ProcFileSystem.Host.ReadNumbers("")
+            .Select(pid => ProcStat.Read(ProcFileSystem.Host, pid)).OfType<ProcStat>()
+            .Where(stat => !known.Contains(stat.Pid) && !stat.HasEnded && (long)stat.StartTime >= began && LateMemoryCheck.IsLate(ProcFileSystem.Host, stat.Pid))
+            .ToArray();
+        if (strays.Length == 0)
+            return;
+        throw new PhaulException(
+            PhaulErrorId.InDoubt,
+            $"Processes that lack memory live on: {string.Join(", ", strays.Take(5).Select(stat => $"{stat.Command} ({stat.Pid})"))}. " +
+            "If they are the program's, it forked them after the hand-over")
+        {
+            ProgramState = ProgramState.Unknown,
+            RecommendedAction = "End those that are the program's, with SIGKILL, and resolve it again. Those of another migration will have their memory soon.",
+        };
     }
 
     private static async Task EndDaemonsAsync(JournalContents contents)
@@ -364,7 +421,7 @@ internal sealed class DestinationRecovery
         await using var criu = new CriuClient(new CriuClientOptions { CriuPath = _criuPath });
         async Task<HeldTree> RestoreAsync(CancellationToken token)
         {
-            var tree = await HeldTree.RestoreAsync(criu, prepared.ImagesDirectory, restore, token).ConfigureAwait(false);
+            var tree = await HeldTree.RestoreEagerlyAsync(criu, prepared.ImagesDirectory, restore, token).ConfigureAwait(false);
             await recorder.WriteAsync(
                 prepared with
                 {

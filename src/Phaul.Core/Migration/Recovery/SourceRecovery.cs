@@ -58,6 +58,7 @@ internal sealed class SourceRecovery
             var killed = CriuLastWord.OfDump(contents.Records.OfType<ImagesPlace>().LastOrDefault()?.Directory);
             switch (tree.Fate)
             {
+                // CRIU kills the root first: with that alive it has not begun, and what else is gone has ended by itself
                 case TreeFate.Alive:
                     return await RollBackAsync(tree.Words, ProgramState.RunningOnSource, cancellationToken).ConfigureAwait(false);
                 case TreeFate.InPart when committed && killed == true:
@@ -65,7 +66,10 @@ internal sealed class SourceRecovery
                         return Unresolved(tree.Words, "Killed processes do not exit; see /proc/PID/stack. Resolve it again when they are gone.");
                     return await CommitAsync($"{tree.Words}; CRIU had ended while it was killing them, and the rest was killed", cancellationToken)
                         .ConfigureAwait(false);
-                case TreeFate.InPart when _mayBeHeld:
+                case TreeFate.InPart when !_mayBeHeld:
+                    return await RollBackAsync($"{tree.Words}, and nothing had been handed over", ProgramState.RunningOnSource, cancellationToken)
+                        .ConfigureAwait(false);
+                case TreeFate.InPart:
                     return Unresolved(tree.Words, "If what is left is of no use, end it and resolve again. If it is the program, resolve on the destination with -SourceIsRunning / --source-is-running.");
                 case TreeFate.HeldByCriu:
                     return Unresolved(tree.Words, "Wait for CRIU, or end it with SIGKILL: then the tree runs on, or is gone. Then resolve again.");

@@ -40,9 +40,11 @@ internal sealed class CommitDelivery
             await _recorder.WarnAsync(
                 $"The destination has not answered to the commit for {AnswerLimit.TotalMinutes:0} minutes; asking over another connection.").ConfigureAwait(false);
         }
-        catch (Exception exception) when (exception is not PhaulException { ErrorId: not PhaulErrorId.ConnectionLost } || !remote.IsConnected)
+        catch (Exception exception)
+            when (exception is not PhaulException answered || VerdictDelivery.IsWorthAnotherTry(answered.ErrorId) || !remote.IsConnected)
         {
-            await _recorder.WarnAsync($"The link broke during the commit ({exception.Message}); connecting again.").ConfigureAwait(false);
+            // A link that broke, or a disk that is full for a while: the program waits, and nothing is lost by asking again.
+            await _recorder.WarnAsync($"The commit was not confirmed ({exception.Message}); asking again over another connection.").ConfigureAwait(false);
         }
         catch (PhaulException exception)
         {

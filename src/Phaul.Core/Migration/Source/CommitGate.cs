@@ -31,10 +31,10 @@ internal sealed class CommitGate : IAsyncDisposable
     public void CallOffAfter(TimeSpan limit, Func<PhaulException> reason) =>
         _limit = new Timer(_ => CallOff(reason), null, limit, Timeout.InfiniteTimeSpan);
 
-    /// <summary>The commit: from here on nothing calls off. False if it was called off before.</summary>
+    /// <summary>From here on nothing calls off. False if it was called off before.</summary>
     public bool TryClose() => Interlocked.CompareExchange(ref _state, Closed, Open) == Open;
 
-    /// <summary>Whether the commit has happened.</summary>
+    /// <summary>Whether it can no longer be called off.</summary>
     public bool IsClosed => Volatile.Read(ref _state) == Closed;
 
     public async ValueTask DisposeAsync()

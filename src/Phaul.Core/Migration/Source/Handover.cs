@@ -64,7 +64,7 @@ internal sealed class Handover : IPhaulLocal
     public long ImageBytes { get; private set; }
 
     /// <inheritdoc/>
-    /// <remarks>Cancellation is the gate's affair: it ends where the commit begins, so <paramref name="cancellationToken"/> feeds the gate.</remarks>
+    /// <remarks>Cancellation is the gate's affair, for it ends where the commit begins: <paramref name="cancellationToken"/> is the gate's own.</remarks>
     public async Task DumpCopyRestoreAsync(
         CriuClient criu, PhaulConfig config, string lastClientImagesPath, CancellationToken cancellationToken = default)
     {
@@ -123,15 +123,26 @@ internal sealed class Handover : IPhaulLocal
     private async Task PrepareDestinationAsync(PhaulConfig config, string imagesPath, CancellationToken callOff)
     {
         await _recorder.EnterAsync(MigrationState.Transferring).ConfigureAwait(false);
+        await WatchFrozenTreeAsync(config.Pid).ConfigureAwait(false);
+        await SendImagesAsync(imagesPath, callOff).ConfigureAwait(false);
+        RestoreWasRequested = true;
+        await _remote.RestoreAsync(callOff).ConfigureAwait(false);
+        await CloseGateAsync().ConfigureAwait(false);
+    }
 
-        // Frozen, the tree cannot fork: this is who has to be dead before it may run elsewhere.
-        var tree = ProcessTree.Capture(config.Pid);
+    /// <summary>Frozen, the tree cannot fork: this is who has to be dead before it may run elsewhere.</summary>
+    private async Task WatchFrozenTreeAsync(int pid)
+    {
+        var tree = ProcessTree.Capture(pid);
         _tree = TreeWatch.Open(tree);
         // Zombies among its children are no sign that CRIU has begun to kill it.
         _endedBefore = _tree.Exited.Count;
         await _recorder.WriteAsync(tree.ToRecord()).ConfigureAwait(false);
+    }
 
-        var received = await _remote.ReceiveImagesAsync(
+    private async Task SendImagesAsync(string imagesPath, CancellationToken callOff)
+    {
+        var received = await _remote.SendImagesAsync(
             async token => ImageBytes =
                 (await ImageSender.SendAsync(imagesPath, _imageChannel, cancellationToken: token).ConfigureAwait(false)).Bytes,
             callOff).ConfigureAwait(false);
@@ -140,10 +151,11 @@ internal sealed class Handover : IPhaulLocal
             throw new PhaulException(
                 PhaulErrorId.ImageTransferFailed, $"{ImageBytes} bytes of images were sent, but {received.Bytes} arrived");
         }
+    }
 
-        RestoreWasRequested = true;
-        await _remote.RestoreAsync(callOff).ConfigureAwait(false);
-
+    /// <summary>The destination is prepared: the last moment at which anything can be called off.</summary>
+    private async Task CloseGateAsync()
+    {
         // After this record only the death of the tree decides. It is written before the gate closes, so that a full disk
         // still rolls back. Against a crash of this process the page cache is as good as the disk; against a power loss
         // nothing is needed, since a tree of an earlier boot is gone.

@@ -72,7 +72,7 @@ internal sealed class RemoteDestination : IPhaulRemote, IAsyncDisposable
             .ConfigureAwait(false);
     }
 
-    public async Task<ImagesReceived> ReceiveImagesAsync(Func<CancellationToken, Task> send, CancellationToken cancellationToken)
+    public async Task<ImagesReceived> SendImagesAsync(Func<CancellationToken, Task> send, CancellationToken cancellationToken)
     {
         var (request, answer) = await SendAsync(new SourceMessage { ReceiveImages = new ReceiveImages() }, cancellationToken)
             .ConfigureAwait(false);

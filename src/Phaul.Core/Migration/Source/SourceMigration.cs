@@ -76,6 +76,7 @@ public sealed class SourceMigration
         await FailedImages.TrimAsync(
             _stateDirectory, Request.WorkDirectory ?? _stateDirectory.ImagesPath, MigrationSide.Source,
             Request.MaxFailedImages, Request.FailedImagesRetention, notices.Add, cancellationToken).ConfigureAwait(false);
+        await new MigrationHistory(_stateDirectory).ForgetOldAsync(notices.Add, cancellationToken).ConfigureAwait(false);
         await using var recorder = await BeginJournalAsync(tree, workDirectory, cancellationToken).ConfigureAwait(false);
         var run = new Run(this, tree, workDirectory, recorder);
         PhaulMigrationResult result;
@@ -174,7 +175,7 @@ public sealed class SourceMigration
             }
             catch (Exception exception)
             {
-                // The program runs here, or the destination knows more than this side: only then it must be told.
+                // Not committed: the destination is to discard what it has. Committed: its copy may be the only one.
                 if (_handover is not { IsCommitted: true })
                 {
                     _heldCopyIsGone = await delivery.AbortAsync(remote, _handover is { RestoreWasRequested: true }, exception.Message)
@@ -208,7 +209,7 @@ public sealed class SourceMigration
                 MemorySocket = criuSocket,
                 WorkDirectory = workDirectory.Path,
                 CriuPath = Request.CriuPath,
-                Options = Request.Options,
+                Options = DumpRequest.OptionsOf(Request),
                 Convergence = Request.Convergence,
                 TrackMemory = _mode is MigrationMode.PreCopy or MigrationMode.Hybrid,
                 MigrationId = migration.MigrationId,

@@ -60,6 +60,6 @@ internal sealed record VerdictDelivery(MigrationEndpoint Destination, TimeSpan C
     // A host that is being restarted, or a relay on the way to it, can answer with anything. Only the destination's own word
     // on this migration is final. A journal that cannot be written is not: the disk may be full for a while only, or an earlier
     // verdict, whose connection broke, is just being carried out.
-    private static bool IsWorthAnotherTry(PhaulErrorId errorId) =>
+    public static bool IsWorthAnotherTry(PhaulErrorId errorId) =>
         errorId is not (PhaulErrorId.InDoubt or PhaulErrorId.RestoreFailed or PhaulErrorId.InvalidRequest);
 }

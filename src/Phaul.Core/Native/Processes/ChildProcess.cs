@@ -62,6 +62,9 @@ internal sealed class ChildProcess : IAsyncDisposable
         if (!_exit.IsCompleted) _process.SendSignal(signal);
     }
 
+    /// <inheritdoc cref="ProcessDescriptor.Duplicate"/>
+    public SafeFileHandle Duplicate(int number) => _process.Duplicate(number);
+
     /// <summary>Lets it run on by itself, and closes what belongs to it here.</summary>
     public ValueTask ReleaseAsync() => CloseAsync();
 

@@ -45,6 +45,12 @@ internal sealed unsafe class ProcessDescriptor : SafeHandleZeroOrMinusOneIsInval
         return Marshal.GetLastPInvokeError() == Libc.Esrch ? false : throw Libc.Failure($"pidfd_send_signal({Pid}, {signal})");
     }
 
+    /// <summary>A descriptor of its, as one of this process. Takes the right to trace it (CAP_SYS_PTRACE), and Linux 5.6.</summary>
+    /// <param name="number">Its number there.</param>
+    /// <exception cref="NativeException">There is no such descriptor (EBADF), or it may not be had.</exception>
+    public SafeFileHandle Duplicate(int number) =>
+        new(Libc.Check(Libc.PidfdGetDescriptor((int)handle, number), $"pidfd_getfd({Pid}, {number})"), ownsHandle: true);
+
     /// <summary>Takes the status of an ended child and lets the kernel forget it.</summary>
     public ExitStatus Reap()
     {

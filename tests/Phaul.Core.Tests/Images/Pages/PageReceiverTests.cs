@@ -29,7 +29,7 @@ public sealed class PageReceiverTests : IDisposable
         using var receiver = new PageReceiver(
             pair.Destination.OpenChannel(ChannelId.Pages), new PageReceiverOptions { Format = (PageServerFormat)format, AutoDedup = dedup });
         using var criu = new StandInForCriu(pair.Source.OpenChannel(ChannelId.Pages), (PageServerFormat)format);
-        PageOwner[] owners = [Task7, new(PageOwnerKind.Task, 8), new(PageOwnerKind.SharedMemory, 7)];
+        PageOwner[] owners = [Task7, new(PageOwnerKind.Task, 8), new(PageOwnerKind.SharedMemory, 0)];
         var memory = owners.ToDictionary(owner => owner, _ => new SortedDictionary<ulong, byte[]>());
 
         string directory = "";
@@ -39,10 +39,10 @@ public sealed class PageReceiverTests : IDisposable
             directory = _temporary.MakeDirectory($"{iteration}");
             var receiving = receiver.ReceiveAsync(directory, default);
             // A process that is new has no parent; the second one comes late
-            foreach (var owner in owners.Where(owner => iteration > 0 || owner.Id == 7))
+            foreach (var owner in owners.Where(owner => iteration > 0 || owner.Id != 8))
             {
                 bool hadParent = await criu.OpenAsync(owner).Within();
-                Assert.Equal(iteration > (owner.Id == 7 ? 0 : 1), hadParent);
+                Assert.Equal(iteration > (owner.Id != 8 ? 0 : 1), hadParent);
                 await criu.SendAsync(owner, Change(memory[owner], hadParent, random), random).Within();
             }
 
@@ -89,9 +89,13 @@ public sealed class PageReceiverTests : IDisposable
     [InlineData("backwards", "after those up to")]
     [InlineData("unaligned", "0x1001")]
     [InlineData("overflow", "pages at 0x1000")]
+    [InlineData("too many", "pages at 0x1000")]
+    [InlineData("nowhere", "that are Lazy")]
+    [InlineData("in both places", "that are InParent, Present")]
     [InlineData("none", "0 pages")]
     [InlineData("unopened", "had not opened")]
     [InlineData("unknown owner", "unknown owner")]
+    [InlineData("no pid", "unknown owner")]
     [InlineData("twice", "twice")]
     [InlineData("get", "does not do")]
     [InlineData("end", "before it had sent all pages")]
@@ -100,14 +104,14 @@ public sealed class PageReceiverTests : IDisposable
     {
         await using var lane = await Lane.OpenAsync(_temporary);
         await lane.Criu.OpenAsync(Task7).Within();
-        var (criu, add) = (lane.Criu, new PageServerHeader(PageServerCommand.AddWithFlags, PagemapFlags.Lazy, 1, 0x1000, Task7.OnWire));
+        var (criu, add) = (lane.Criu, new PageServerHeader(PageServerCommand.AddWithFlags, LateOrNow, 1, 0x1000, Task7.OnWire));
         switch (what)
         {
             case "hole":
                 await criu.WriteAsync(add with { Flags = PagemapFlags.InParent });
                 break;
             case "backwards":
-                await criu.WriteAsync(add with { Address = 0x5000 });
+                await criu.WriteAsync(add with { Address = 0x5000 }, new byte[PageSize]);
                 await criu.WriteAsync(add);
                 break;
             case "unaligned":
@@ -116,14 +120,23 @@ public sealed class PageReceiverTests : IDisposable
             case "overflow":
                 await criu.WriteAsync(add with { Pages = ulong.MaxValue / PageSize });
                 break;
+            case "too many":
+                await criu.WriteAsync(add with { Pages = ((ulong)long.MaxValue / PageSize) + 1 }, new byte[PageSize]);
+                break;
+            case "nowhere":
+                await criu.WriteAsync(add with { Flags = PagemapFlags.Lazy });
+                break;
+            case "in both places":
+                await criu.WriteAsync(add with { Flags = PagemapFlags.InParent | PagemapFlags.Present });
+                break;
             case "none":
                 await criu.WriteAsync(add with { Pages = 0 });
                 break;
             case "unopened":
                 await criu.WriteAsync(add with { Owner = new PageOwner(PageOwnerKind.Task, 9).OnWire });
                 break;
-            case "unknown owner":
-                await criu.WriteAsync(new PageServerHeader(PageServerCommand.OpenAndAnswer, 0, 0, 0, 0x703));
+            case "unknown owner" or "no pid":
+                await criu.WriteAsync(new PageServerHeader(PageServerCommand.OpenAndAnswer, 0, 0, 0, what == "no pid" ? 1u : 0x703));
                 break;
             case "twice":
                 await criu.WriteAsync(new PageServerHeader(PageServerCommand.OpenAndAnswer, 0, 0, 0, Task7.OnWire));
@@ -182,9 +195,14 @@ public sealed class PageReceiverTests : IDisposable
             }
             else if (luck < 4 || !hasParent)
             {
-                memory[address] = new byte[PageSize];
-                random.NextBytes(memory[address]);
-                sent.Add(new SentRange(address, 1, random.Next(2) == 0 ? LateOrNow : PagemapFlags.Present, memory[address]));
+                // Of any length, so that later ones cut earlier ones anywhere
+                int length = random.Next(3) == 0 ? 1 : random.Next(1, Math.Min(20, 301 - (int)page));
+                var content = new byte[length * PageSize];
+                random.NextBytes(content);
+                for (int i = 0; i < length; i++)
+                    memory[address + (ulong)(i * PageSize)] = content[(i * PageSize)..((i + 1) * PageSize)];
+                sent.Add(new SentRange(address, length, random.Next(2) == 0 ? LateOrNow : PagemapFlags.Present, content));
+                page += (ulong)length - 1;
             }
             else if (memory.ContainsKey(address))
             {
