@@ -61,7 +61,7 @@ public sealed class FaultMatrixTests(LabFixture lab, ITestOutputHelper output)
                 var outcome = await run.RunAsync(fault);
                 rounds++;
                 missed += outcome.Hit ? 0 : 1;
-                var result = outcome.Failure is not null ? "FAILED" : outcome.Hit ? "one program, no step lost or repeated" : "came too late; the same";
+                var result = outcome.Failure is not null ? "FAILED" : outcome.FromTheHandOver ? "one program, no step lost; on from the hand-over" : outcome.Hit ? "one program, no step lost or repeated" : "came too late; the same";
                 Write($"{fault,-66} {outcome.Where,-2}  {outcome.Resolved,8}  {outcome.Elapsed.TotalSeconds,4:0.0}s  {result}");
                 if (outcome.Failure is { } failure)
                 {

@@ -112,10 +112,13 @@ public sealed class LabFixture : IAsyncLifetime
     /// <summary>Limits the link's bandwidth, as tc(8) spells it.</summary>
     public Task LimitAsync(string rate) => ToolAsync("limit", Root, rate);
 
-    /// <summary>Runs the lab's log checker, which throws (with its words) unless every step is there once and right.</summary>
-    public async Task CheckLogAsync(string log)
+    /// <summary>Runs the lab's log checker, which throws (with its words) unless every step is there and right, and once.</summary>
+    /// <param name="log">The program's.</param>
+    /// <param name="mayRepeat">Steps may be there more than once.</param>
+    public async Task CheckLogAsync(string log, bool mayRepeat = false)
     {
-        var (code, output) = await RunningCommand.RunAsync(Path.Combine(_repository, "tests", "lab", "check-log"), log);
+        var (code, output) = await RunningCommand.RunAsync(
+            Path.Combine(_repository, "tests", "lab", "check-log"), mayRepeat ? ["--repeats", log] : [log]);
         Assert.True(
             code == 0,
             $"{log} is not as it must be: {output}{string.Join('\n', File.ReadLines(log).Where(line => line.Contains('#') || line.Contains("FAILED")))}");
