@@ -175,7 +175,18 @@ internal sealed class PageImage : IDisposable
         for (; address < range.End; _inParent++)
         {
             if (_inParent >= pieces.Count || pieces[_inParent].Address > address)
-                throw Wrong($"nothing at 0x{address:x}, which is not in the iteration before either");
+            {
+                // CRIU takes a page for unchanged that PAGEMAP_SCAN does not call soft-dirty; of a mapping that is new, a vDSO for
+                // one, it does not (seen with CRIU 4.1.1 on Linux 6.12)
+                throw new PhaulException(
+                    PhaulErrorId.PageTransferFailed,
+                    $"CRIU on the source left out the page of {Owner} at 0x{address:x} as unchanged, but the iteration before has none there: " +
+                    "since then the process has probably executed another program")
+                {
+                    RecommendedAction = "Migrate again when it does not, or with -Mode StopAndCopy / --mode stop-and-copy.",
+                };
+            }
+
             _pieces.Add(pieces[_inParent].Between(address, range.End));
             address = _pieces[^1].End;
             if (pieces[_inParent].End > address)

@@ -85,7 +85,7 @@ public sealed class PageReceiverTests : IDisposable
     }
 
     [Theory]
-    [InlineData("hole", "not in the iteration before")]
+    [InlineData("hole", "the iteration before has none")]
     [InlineData("backwards", "after those up to")]
     [InlineData("unaligned", "0x1001")]
     [InlineData("overflow", "pages at 0x1000")]
