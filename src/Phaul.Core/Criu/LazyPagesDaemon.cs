@@ -38,7 +38,9 @@ internal sealed class LazyPagesDaemon : IAsyncDisposable
 
     private readonly ChildProcess _process;
     private readonly string _workDirectory;
-    private readonly List<SafeFileHandle> _held = [];
+    private readonly List<(int Number, SafeFileHandle Descriptor)> _held = [];
+    private readonly CancellationTokenSource _disposing = new();
+    private Task _watching = Task.CompletedTask;
     private readonly PageStoreServer? _pages;
 
     private LazyPagesDaemon(ChildProcess process, string workDirectory, PageStoreServer? pages) =>
@@ -160,35 +162,66 @@ internal sealed class LazyPagesDaemon : IAsyncDisposable
 
     /// <summary>
     /// Holds the tree's missing memory beside the daemon: a daemon that dies then leaves a tree that stands still where it lacks
-    /// some. Nobody holding it, the kernel would give it zeros. Children that it forks later are the daemon's alone.
+    /// some. Nobody holding it, the kernel would give it zeros. Until the first task has all, or <see cref="WatchHeld"/> finds it out.
     /// </summary>
     /// <param name="tasks">How many tasks were restored, each of which has handed its memory to the daemon.</param>
     /// <param name="cancellationToken">Gives up.</param>
-    /// <exception cref="PhaulException">RestoreFailed: it cannot be held.</exception>
+    /// <exception cref="PhaulException">RestoreFailed: the daemon has not got it.</exception>
     public async Task HoldMemoryAsync(int tasks, CancellationToken cancellationToken)
+    {
+        for (var waited = Stopwatch.StartNew(); ; await Task.Delay(1, cancellationToken).ConfigureAwait(false))
+        {
+            var numbers = ProcFileSystem.Host.ReadNumbers($"{_process.Pid}/fd")
+                .Where(number => ProcFileSystem.Host.ReadLink($"{_process.Pid}/fd/{number}") == UserFaultDescriptor).ToArray();
+            if (numbers.Length >= tasks)
+            {
+                Hold(numbers);
+                return;
+            }
+
+            if (waited.Elapsed > HandOverLimit)
+                throw Failed($"has the memory of {numbers.Length} tasks, where {tasks} were restored");
+        }
+    }
+
+    /// <summary>
+    /// To be called when the tree is about to run. The daemon lets go of a task that has all its memory, and expects the kernel to give
+    /// it fresh pages and let it fork from then on: whoever held on to it would have it stand still.
+    /// </summary>
+    public void WatchHeld() => _watching = WatchHeldAsync();
+
+    private async Task WatchHeldAsync()
+    {
+        // It dies before its descriptors go: what a dead daemon does not have any more it has not let go of
+        while (_held.Count > 0 && !_disposing.IsCancellationRequested
+            && (_held.TrueForAll(IsTheDaemons) || ProcStat.Read(ProcFileSystem.Host, _process.Pid) is not { IsEnding: false }))
+        {
+            await Task.Delay(1).ConfigureAwait(false);
+        }
+
+        if (!_disposing.IsCancellationRequested)
+            LetGo();
+    }
+
+    private void Hold(IEnumerable<int> numbers)
     {
         try
         {
-            for (var waited = Stopwatch.StartNew(); ; await Task.Delay(1, cancellationToken).ConfigureAwait(false))
-            {
-                LetGo();
-                foreach (int number in ProcFileSystem.Host.ReadNumbers($"{_process.Pid}/fd"))
-                {
-                    if (ProcFileSystem.Host.ReadLink($"{_process.Pid}/fd/{number}") == UserFaultDescriptor)
-                        _held.Add(_process.Duplicate(number));
-                }
-
-                if (_held.Count >= tasks)
-                    return;
-                if (waited.Elapsed > HandOverLimit)
-                    throw Failed($"has the memory of {_held.Count} tasks, where {tasks} were restored");
-            }
+            foreach (int number in numbers)
+                _held.Add((number, _process.Duplicate(number)));
+            if (_held.TrueForAll(IsTheDaemons))
+                return;
         }
-        catch (NativeException exception)
+        catch (NativeException)
         {
-            throw new PhaulException(PhaulErrorId.RestoreFailed, $"The memory that criu lazy-pages has cannot be held: {exception.Message}", exception);
+            // Without the right to (CAP_SYS_PTRACE) it goes as well, but for the daemon's death
         }
+
+        LetGo();
     }
+
+    private bool IsTheDaemons((int Number, SafeFileHandle Descriptor) held) =>
+        Libc.CompareFiles(Environment.ProcessId, (int)held.Descriptor.DangerousGetHandle(), _process.Pid, held.Number) == 0;
 
     /// <summary>Whether it gets the memory from this process, out of a page store.</summary>
     public bool AsksThisProcess => _pages is not null;
@@ -208,13 +241,13 @@ internal sealed class LazyPagesDaemon : IAsyncDisposable
         if (!status.IsSuccess)
             throw Failed($"ended with {status}");
         // What was never written before is the kernel's to give now: zeros, and rightly so
-        LetGo();
+        await EndWatchAsync().ConfigureAwait(false);
     }
 
     /// <summary>Kills it if it still runs: to be called only when nobody needs memory from it any more.</summary>
     public async ValueTask DisposeAsync()
     {
-        LetGo();
+        await EndWatchAsync().ConfigureAwait(false);
         await _process.DisposeAsync().ConfigureAwait(false);
         if (_pages is not null)
             await _pages.DisposeAsync().ConfigureAwait(false);
@@ -223,15 +256,22 @@ internal sealed class LazyPagesDaemon : IAsyncDisposable
     /// <summary>Leaves it alone: it ends by itself, when it has delivered everything.</summary>
     public async ValueTask ReleaseAsync()
     {
-        LetGo();
+        await EndWatchAsync().ConfigureAwait(false);
         await _process.ReleaseAsync().ConfigureAwait(false);
         if (_pages is not null)
             await _pages.DisposeAsync().ConfigureAwait(false);
     }
 
+    private async Task EndWatchAsync()
+    {
+        await _disposing.CancelAsync().ConfigureAwait(false);
+        await _watching.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        LetGo();
+    }
+
     private void LetGo()
     {
-        _held.ForEach(one => one.Dispose());
+        _held.ForEach(one => one.Descriptor.Dispose());
         _held.Clear();
     }
 

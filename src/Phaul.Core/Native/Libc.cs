@@ -237,6 +237,13 @@ internal static unsafe partial class Libc
 
     public static int PidfdOpen(int pid, int flags) => (int)Syscall(CallPidfdOpen, pid, flags, 0, 0);
 
+    [LibraryImport(Library, EntryPoint = "syscall", SetLastError = true)]
+    private static partial nint Syscall(nint number, nint first, nint second, nint third, nint fourth, nint fifth);
+
+    /// <summary>kcmp(2) of two descriptors: 0 if they are of the same open file.</summary>
+    public static int CompareFiles(int pid, int descriptor, int otherPid, int otherDescriptor) =>
+        (int)Syscall(RuntimeInformation.ProcessArchitecture == Architecture.X64 ? 312 : 272, pid, otherPid, 0, descriptor, otherDescriptor);
+
     public static int PidfdGetDescriptor(int pidfd, int descriptor) => (int)Syscall(CallPidfdGetFd, pidfd, descriptor, 0, 0);
 
     public static int PidfdSendSignal(int pidfd, int signal) => (int)Syscall(CallPidfdSendSignal, pidfd, signal, 0, 0);

@@ -92,6 +92,7 @@ internal sealed class HeldTree : IAsyncDisposable
     /// <exception cref="CriuException">CRIU failed at it. What became of the tree is not known; see <see cref="Look"/>.</exception>
     public async Task ResumeAsync()
     {
+        _lazyPages?.WatchHeld();
         if (!_verdict.TrySetResult(true))
             throw new InvalidOperationException("It has been decided already.");
         var first = await Task.WhenAny(_resumed.Task, _restoring).ConfigureAwait(false);
