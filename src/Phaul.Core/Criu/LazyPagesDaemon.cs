@@ -77,8 +77,13 @@ internal sealed class LazyPagesDaemon : IAsyncDisposable
             {
                 using var descriptor = ProcessDescriptor.Open(pid);
                 // Looked at again with the pidfd in hand: it is the one that is killed
-                if (!IsDaemonOf(pid, workDirectory) || !descriptor.SendSignal(Libc.SignalKill))
+                if (!IsDaemonOf(pid, workDirectory) || !descriptor.SendSignal(0))
                     continue;
+                // A daemon leads a session; with it go the children in which CRIU tries out what the kernel can do
+                if (ProcStat.Read(ProcFileSystem.Host, pid)?.SessionId == pid)
+                    Libc.Kill(-pid, Libc.SignalKill);
+                else
+                    descriptor.SendSignal(Libc.SignalKill);
                 await descriptor.WaitForExitAsync(CancellationToken.None).WaitAsync(EndLimit).ConfigureAwait(false);
                 ended++;
             }
@@ -248,6 +253,8 @@ internal sealed class LazyPagesDaemon : IAsyncDisposable
     public async ValueTask DisposeAsync()
     {
         await EndWatchAsync().ConfigureAwait(false);
+        // CRIU tries out what the kernel can do in children that wait to be killed
+        _process.KillGroup();
         await _process.DisposeAsync().ConfigureAwait(false);
         if (_pages is not null)
             await _pages.DisposeAsync().ConfigureAwait(false);

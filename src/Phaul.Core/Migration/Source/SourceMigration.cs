@@ -139,6 +139,8 @@ public sealed class SourceMigration
     /// <summary>The state of one run, and its end.</summary>
     private sealed class Run(SourceMigration migration, ProcessTree tree, WorkDirectory workDirectory, MigrationRecorder recorder)
     {
+        private static readonly TimeSpan LinkLossLimit = TimeSpan.FromSeconds(2);
+
         private MigrationRequest Request => migration.Request;
 
         private MigrationMode _mode = migration.Request.Mode;
@@ -180,10 +182,13 @@ public sealed class SourceMigration
                 {
                     _heldCopyIsGone = await delivery.AbortAsync(remote, _handover is { RestoreWasRequested: true }, exception.Message)
                         .ConfigureAwait(false);
+                    // A lost link takes CRIU's pages away as well, and whoever of the two is told first is chance: the link is the cause
+                    if (exception is CriuException && !remote.IsConnected)
+                        await Task.Delay(LinkLossLimit, remote.Broken).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
                 }
 
-                if (exception is OperationCanceledException && gate.Reason is not null)
-                    throw gate.Reason;
+                if (exception is OperationCanceledException or CriuException && gate.Reason is { } reason)
+                    throw reason;
                 throw;
             }
 

@@ -62,6 +62,14 @@ internal sealed class ChildProcess : IAsyncDisposable
         if (!_exit.IsCompleted) _process.SendSignal(signal);
     }
 
+    /// <summary>Kills it with everything that it has started in its session and that is still there. Nothing once it has ended.</summary>
+    public void KillGroup()
+    {
+        // As long as it is not reaped the number is its own
+        if (!_exit.IsCompleted)
+            Libc.Kill(-Pid, Libc.SignalKill);
+    }
+
     /// <inheritdoc cref="ProcessDescriptor.Duplicate"/>
     public SafeFileHandle Duplicate(int number) => _process.Duplicate(number);
 
