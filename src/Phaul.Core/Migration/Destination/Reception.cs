@@ -149,6 +149,8 @@ internal sealed class Reception : IAsyncDisposable
         // A page store dies with this process; CRIU reads the images of a single dump by itself
         if (_receiver.Iterations.Count == 1)
             return new LateImages(lastImages, lastImages);
+        if (!_server.LateMemoryOfChains)
+            return null;
         var store = PageStore.Compose(_receiver.Iterations[^1], Path.Combine(_workDirectory, LateDirectory));
         return store is null ? null : new LateImages(store.ImagesDirectory, lastImages, store, _format);
     }
