@@ -19,8 +19,9 @@ internal sealed record LateImages(string Directory, string WorkDirectory, PageSt
 
 /// <summary>
 /// One daemon for one restore (criu(8), "lazy-pages"). A process of its own, and it goes on when this one dies: a tree whose
-/// daemon ends too early reads zeros where its memory was, unless somebody else holds it (<see cref="HoldMemoryAsync"/>). One that asks a page store waits for ever if the store's process dies,
-/// and the tree with it: it holds the store's end of their socket itself, and so does not see it end.
+/// daemon ends too early reads zeros where its memory was, unless somebody else holds it (<see cref="HoldMemoryAsync"/>). One that
+/// asks a page store waits for ever if the store's process dies, and the tree with it: it holds the store's end of their socket
+/// itself, and so does not see it end.
 /// </summary>
 internal sealed class LazyPagesDaemon : IAsyncDisposable
 {

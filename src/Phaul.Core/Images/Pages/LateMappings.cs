@@ -9,8 +9,7 @@ namespace Phaul.Images.Pages;
 /// <summary>Reads a task's mm image.</summary>
 internal static class LateMappings
 {
-    private const uint CommonMagic = 0x54564319; // criu/include/magic.h
-    private const uint MmMagic = 0x57492820;
+    private const uint MmMagic = 0x57492820; // criu/include/magic.h
     private const int HeaderSize = 12;
     private const long LongestImage = 64 << 20;
 
@@ -41,7 +40,7 @@ internal static class LateMappings
             if (new FileInfo(path).Length > LongestImage)
                 throw Damaged(path, "it is too long");
             ReadOnlySpan<byte> image = File.ReadAllBytes(path);
-            if (image.Length < HeaderSize || BinaryPrimitives.ReadUInt32LittleEndian(image) != CommonMagic
+            if (image.Length < HeaderSize || BinaryPrimitives.ReadUInt32LittleEndian(image) != PagemapImage.CommonMagic
                 || BinaryPrimitives.ReadUInt32LittleEndian(image[4..]) != MmMagic)
             {
                 throw Damaged(path, "it does not begin as one");

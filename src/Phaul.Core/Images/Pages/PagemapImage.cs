@@ -20,8 +20,10 @@ internal readonly record struct PagemapRange(ulong Address, ulong Pages, Pagemap
 /// <summary>Writes pagemap images.</summary>
 internal static class PagemapImage
 {
-    // IMG_COMMON_MAGIC and PAGEMAP_MAGIC of criu/include/magic.h
-    private static readonly uint[] Magics = [0x54564319, 0x56084025];
+    /// <summary>What images begin with, before the magic of their kind (IMG_COMMON_MAGIC of criu/include/magic.h).</summary>
+    public const uint CommonMagic = 0x54564319;
+
+    private const uint Magic = 0x56084025; // PAGEMAP_MAGIC
 
     public static string NameOf(PageOwner owner) =>
         owner.Kind == PageOwnerKind.Task ? $"pagemap-{owner.Id}.img" : $"pagemap-shmem-{owner.Id}.img";
@@ -35,8 +37,8 @@ internal static class PagemapImage
     {
         var image = new MemoryStream();
         using var output = new CodedOutputStream(image, leaveOpen: true);
-        foreach (uint magic in Magics)
-            output.WriteFixed32(magic);
+        output.WriteFixed32(CommonMagic);
+        output.WriteFixed32(Magic);
         output.WriteRecord(new PagemapHead { PagesId = pagesId });
         var entry = new PagemapEntry();
         foreach (var range in ranges)

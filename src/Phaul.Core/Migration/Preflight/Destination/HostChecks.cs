@@ -1,6 +1,7 @@
 // Whether this host is one on which the program can go on: architecture, processor, CRIU's page format, memory, space.
 
 using System.Globalization;
+using Phaul.Images.Pages;
 using Phaul.Native;
 using Phaul.Procfs;
 using Phaul.Wire;
@@ -10,7 +11,6 @@ namespace Phaul.Preflight;
 internal static class HostChecks
 {
     private const ulong ReservedPerMemory = 16;
-    private const uint FormatChange = 40_200; // the page server's header grew in CRIU 4.2
 
     /// <summary>Whether the two CRIUs understand each other's pages.</summary>
     public static IReadOnlyList<Finding> PageServerFormat(TreeSurvey survey, CriuFacts facts)
@@ -19,11 +19,12 @@ internal static class HostChecks
         if (here == 0 || survey.CriuVersion == 0)
             return [new(CheckVerdict.Skipped, $"The version of criu on the {(here == 0 ? "destination" : "source")} is not known.")];
         string versions = $"criu {Version(survey.CriuVersion)} on the source and {Version(here)} on the destination";
-        return here < FormatChange == survey.CriuVersion < FormatChange
+        var format = PageServerHeader.FormatOf(here);
+        return format == PageServerHeader.FormatOf(survey.CriuVersion)
             ? [new(CheckVerdict.Passed, $"{versions} send pages alike.")]
             : [new(
                 CheckVerdict.Failed, $"{versions} do not understand each other's pages: the format changed in criu 4.2.",
-                $"Install criu 4.2 or later on the {(here < FormatChange ? "destination" : "source")}.")];
+                $"Install criu 4.2 or later on the {(format == Images.Pages.PageServerFormat.Short ? "destination" : "source")}.")];
     }
 
     /// <summary>Whether it is the same kind of machine.</summary>
