@@ -72,6 +72,35 @@ public sealed class ChildProcessTests
         files.ForEach(file => file.Delete());
     }
 
+    [Theory]
+    [InlineData(true, false, false)]
+    [InlineData(true, true, true)]
+    [InlineData(false, false, true)]
+    public async Task What_they_started_ends_with_them_where_that_was_asked_for(bool endsWithIt, bool isSpared, bool lives)
+    {
+        // A stopped child, which no hang-up ends: what a killed CRIU leaves of its trials of the kernel.
+        await using var child = ChildProcess.Start(new ProcessStart
+        {
+            File = "bash",
+            Arguments = ["-c", "sleep 600 & echo $!; kill -STOP $!; wait"],
+            GroupEndsWithIt = endsWithIt,
+        });
+        int pid;
+        while (!int.TryParse(child.OutputTail, NumberStyles.Integer, CultureInfo.InvariantCulture, out pid)
+            || ProcStat.Read(ProcFileSystem.Host, pid)?.State != 'T')
+            await Task.Delay(5).WaitAsync(Failsafe);
+        using var started = ProcessDescriptor.Open(pid);
+        if (isSpared) child.SpareGroup();
+        child.Kill(Libc.SignalKill);
+        await child.WaitForExitAsync(default).WaitAsync(Failsafe);
+        if (lives)
+        {
+            Assert.Equal('T', ProcStat.Read(ProcFileSystem.Host, pid)?.State);
+            started.SendSignal(Libc.SignalKill);
+        }
+        await started.WaitForExitAsync(default).WaitAsync(Failsafe);
+    }
+
     [Fact]
     public async Task They_lead_a_session_with_signals_at_their_defaults()
     {

@@ -75,8 +75,10 @@ internal sealed class CriuExchange(CriuSession session, CriuRequest request, ICr
                 if (notification.Kind == CriuNotificationKind.PostRestore && session.ProcessId is { } criu)
                     _heldTree = UnfinishedTree.Below(criu, request.Opts is { RstSibling: true } ? notification.Pid : null);
                 var answer = await AnswerAsync(notification, cancellationToken).ConfigureAwait(false);
+                var returnIsPassed = answer.NotifySuccess && notification.IsPointOfNoReturn;
+                if (returnIsPassed && request.Type == CriuRequestKind.Restore) session.SpareRestored();
                 await session.SendAsync(answer, CancellationToken.None).ConfigureAwait(false);
-                if (answer.NotifySuccess && notification.IsPointOfNoReturn) PassReturn();
+                if (returnIsPassed) PassReturn();
             }
         }
     }

@@ -65,6 +65,9 @@ internal sealed class CriuSession : IAsyncDisposable
         }
     }
 
+    /// <summary>What it restored goes on from now, whatever becomes of CRIU: some of it may be in CRIU's own session.</summary>
+    public void SpareRestored() => _process?.SpareGroup();
+
     /// <summary>Sends a request, or the answer to a notification.</summary>
     /// <exception cref="SessionFailureException">CRIU is gone.</exception>
     public async Task SendAsync(CriuRequest request, CancellationToken cancellationToken)
@@ -175,6 +178,8 @@ internal sealed class CriuSession : IAsyncDisposable
                     File = options.CriuPath,
                     Arguments = ["swrk", RpcDescriptor.ToString(CultureInfo.InvariantCulture)],
                     Descriptors = descriptors,
+                    // Killed while it tries out what the kernel can do, it would leave a child behind that stands still.
+                    GroupEndsWithIt = true,
                 }));
             }
             catch

@@ -14,13 +14,15 @@ internal sealed class ChildProcess : IAsyncDisposable
 
     private readonly ProcessDescriptor _process;
     private readonly OutputTail? _output;
+    private volatile bool _groupEndsWithIt;
     private readonly CancellationTokenSource _abandon = new();
     private readonly Task<ExitStatus> _exit;
 
-    private ChildProcess(ProcessDescriptor process, OutputTail? output)
+    private ChildProcess(ProcessDescriptor process, OutputTail? output, bool groupEndsWithIt)
     {
         _process = process;
         _output = output;
+        _groupEndsWithIt = groupEndsWithIt;
         _exit = ReapAsync(_abandon.Token);
     }
 
@@ -44,7 +46,7 @@ internal sealed class ChildProcess : IAsyncDisposable
             using (var writing = output?.OpenWriter())
                 pid = Spawn.Run(start, start.Output ?? writing!, start.Error ?? writing!);
             // Nobody but us reaps this child, so that the pid cannot have been given to another by now.
-            return new ChildProcess(ProcessDescriptor.Open(pid), output);
+            return new ChildProcess(ProcessDescriptor.Open(pid), output, start.GroupEndsWithIt);
         }
         catch
         {
@@ -69,6 +71,9 @@ internal sealed class ChildProcess : IAsyncDisposable
         if (!_exit.IsCompleted)
             Libc.Kill(-Pid, Libc.SignalKill);
     }
+
+    /// <summary>From now on nothing else ends when it ends: see <see cref="ProcessStart.GroupEndsWithIt"/>.</summary>
+    public void SpareGroup() => _groupEndsWithIt = false;
 
     /// <inheritdoc cref="ProcessDescriptor.Duplicate"/>
     public SafeFileHandle Duplicate(int number) => _process.Duplicate(number);
@@ -105,6 +110,7 @@ internal sealed class ChildProcess : IAsyncDisposable
     private async Task<ExitStatus> ReapAsync(CancellationToken abandoned)
     {
         await _process.WaitForExitAsync(abandoned).ConfigureAwait(false);
+        if (_groupEndsWithIt) Libc.Kill(-Pid, Libc.SignalKill);
         var status = _process.Reap();
         _output?.Drain();
         return status;

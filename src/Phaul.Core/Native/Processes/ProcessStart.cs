@@ -21,6 +21,9 @@ internal sealed record ProcessStart
     /// <summary>Where standard output goes; null puts its last part into <see cref="ChildProcess.OutputTail"/>.</summary>
     public SafeHandle? Output { get; init; }
 
+    /// <summary>Whether what it started in its session is killed when it ends, however it ends.</summary>
+    public bool GroupEndsWithIt { get; init; }
+
     /// <summary>Where standard error goes; null puts its last part into <see cref="ChildProcess.OutputTail"/>.</summary>
     public SafeHandle? Error { get; init; }
 }
