@@ -142,6 +142,12 @@ internal sealed class MigrationRecorder : IAsyncDisposable
         await WriteIfPossibleAsync(new Warning(message)).ConfigureAwait(false);
     }
 
+    public async Task WarnAsync(IEnumerable<string> messages)
+    {
+        foreach (var message in messages)
+            await WarnAsync(message).ConfigureAwait(false);
+    }
+
     public void Story(string message) => Tell(new StoryEvent(MigrationId, DateTimeOffset.Now, message));
 
     public void Tell(MigrationEvent what)

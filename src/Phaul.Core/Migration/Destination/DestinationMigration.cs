@@ -16,7 +16,7 @@ namespace Phaul;
 /// Serves what a source asks for, one request after the other; only Abort may come while a request is being served.
 /// It outlives its connection while it holds a prepared tree: then it waits for a verdict (<see cref="SettleAsync"/>).
 /// </summary>
-internal sealed class DestinationMigration : IAsyncDisposable
+internal sealed partial class DestinationMigration : IAsyncDisposable
 {
     // Whether the tree is prepared or the source given up is decided once: a source that has been told Prepared may let its own die.
     private const int Undecided = 0;
@@ -43,6 +43,7 @@ internal sealed class DestinationMigration : IAsyncDisposable
     private readonly CancellationTokenSource _superseded = new();
     private readonly TaskCompletionSource _served = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private volatile bool _answering;
+    private Task _serving = Task.CompletedTask;
     private Task _filling = Task.CompletedTask;
     private Task? _finishing;
     private int _fate;
@@ -74,7 +75,7 @@ internal sealed class DestinationMigration : IAsyncDisposable
 
     /// <summary>Opens the journal of a migration that a source has announced.</summary>
     /// <exception cref="PhaulException">The announcement cannot be right, or the journal cannot be written.</exception>
-    public static async Task<DestinationMigration> AcceptAsync(
+    public static async Task<DestinationMigration> OpenAsync(
         DestinationServerOptions server, StateDirectory stateDirectory, PhaulConnection connection, Begin begin,
         IProgress<MigrationEvent>? observer, CancellationToken cancellationToken)
     {
@@ -117,44 +118,10 @@ internal sealed class DestinationMigration : IAsyncDisposable
             if (TryDecide(EndedFirst))
                 ending.Cancel();
         }).ConfigureAwait(false);
-        var serving = Task.CompletedTask;
         string? end = null;
         try
         {
-            serving = ServeRequestAsync(beginRequest, new SourceMessage { Begin = _begin });
-            while (!_recorder.IsFinal || !serving.IsCompleted)
-            {
-                var message = await _connection.ReceiveControlAsync(SourceMessage.Parser, ending.Token).ConfigureAwait(false);
-                switch (message.BodyCase)
-                {
-                    case SourceMessage.BodyOneofCase.RecordIteration:
-                        await _recorder.RecordIterationAsync(RecordJson.ReadIteration(message.RecordIteration.Json, MigrationId)).ConfigureAwait(false);
-                        break;
-                    case SourceMessage.BodyOneofCase.RecordResult:
-                        _sourceResult = RecordJson.ReadResult(message.RecordResult.Json, MigrationId);
-                        return;
-                    case SourceMessage.BodyOneofCase.Abort:
-                        await _calledOff.CancelAsync().ConfigureAwait(false);
-                        await serving.ConfigureAwait(false);
-                        serving = ServeRequestAsync(message.Request, message);
-                        break;
-                    default:
-                        // The answer may be there before this side knows that it has been sent
-                        if (!serving.IsCompleted && !_answering)
-                            throw new PhaulException(PhaulErrorId.ProtocolError, $"The source sent {message.BodyCase} before the last request was answered");
-                        await serving.ConfigureAwait(false);
-                        serving = ServeRequestAsync(message.Request, message);
-                        break;
-                }
-            }
-
-            // The source's own result follows a commit; it is waited for as long as the connection lives, and no longer.
-            if (_recorder.State == MigrationState.Running)
-            {
-                var message = await _connection.ReceiveControlAsync(SourceMessage.Parser, ending.Token).ConfigureAwait(false);
-                if (message.BodyCase == SourceMessage.BodyOneofCase.RecordResult)
-                    _sourceResult = RecordJson.ReadResult(message.RecordResult.Json, MigrationId);
-            }
+            await ReadMessagesAsync(beginRequest, ending.Token).ConfigureAwait(false);
         }
         catch (OperationCanceledException) when (ending.IsCancellationRequested)
         {
@@ -171,7 +138,7 @@ internal sealed class DestinationMigration : IAsyncDisposable
                 TryDecide(EndedFirst);
                 if (State is not (MigrationState.Committing or MigrationState.Running))
                     await _calledOff.CancelAsync().ConfigureAwait(false);
-                await serving.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+                await _serving.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
                 await EndAsync(end).ConfigureAwait(false);
             }
             finally
@@ -182,46 +149,43 @@ internal sealed class DestinationMigration : IAsyncDisposable
         }
     }
 
-    /// <summary>A verdict that did not come over the connection: from the source over another one, or from somebody on this host.</summary>
-    /// <exception cref="PhaulException">It contradicts what has happened here, or could not be carried out.</exception>
-    public async Task<DestinationMessage> SettleAsync(Settle.Types.Verdict verdict, string by)
+    /// <summary>
+    /// From the announcement to the end of the migration. After a commit the source's own result follows; it is waited for as long
+    /// as the connection lives, and no longer.
+    /// </summary>
+    private async Task ReadMessagesAsync(ulong beginRequest, CancellationToken ending)
     {
-        // The old connection may look alive for a while yet; the verdict is newer than anything that could come over it.
-        await _superseded.CancelAsync().ConfigureAwait(false);
-        await _served.Task.ConfigureAwait(false);
-        var answer = verdict == Settle.Types.Verdict.Committed
-            ? new DestinationMessage { Running = await CommitAsync().ConfigureAwait(false) }
-            : new DestinationMessage { Discarded = await DiscardAsync("the source rolled back").ConfigureAwait(false) };
-        await _recorder.WriteIfPossibleAsync(
-            new Resolution(verdict == Settle.Types.Verdict.Committed ? "the held tree was run" : "the held tree was discarded", by)).ConfigureAwait(false);
-        // Whoever waits for the answer does not wait for the memory.
-        _finishing ??= FinishAsync($"settled by {by}");
-        return answer;
+        _serving = ServeRequestAsync(beginRequest, new SourceMessage { Begin = _begin });
+        while (!_recorder.IsFinal || !_serving.IsCompleted || (State == MigrationState.Running && _sourceResult is null))
+        {
+            var message = await _connection.ReceiveControlAsync(SourceMessage.Parser, ending).ConfigureAwait(false);
+            switch (message.BodyCase)
+            {
+                case SourceMessage.BodyOneofCase.RecordIteration:
+                    await _recorder.RecordIterationAsync(RecordJson.ReadIteration(message.RecordIteration.Json, MigrationId)).ConfigureAwait(false);
+                    break;
+                case SourceMessage.BodyOneofCase.RecordResult:
+                    _sourceResult = RecordJson.ReadResult(message.RecordResult.Json, MigrationId);
+                    return;
+                case SourceMessage.BodyOneofCase.Abort:
+                    await _calledOff.CancelAsync().ConfigureAwait(false);
+                    await ServeInTurnAsync(message).ConfigureAwait(false);
+                    break;
+                // The answer may be there before this side knows that it has been sent
+                case var tooEarly when !_serving.IsCompleted && !_answering:
+                    throw new PhaulException(PhaulErrorId.ProtocolError, $"The source sent {tooEarly} before the last request was answered");
+                default:
+                    await ServeInTurnAsync(message).ConfigureAwait(false);
+                    break;
+            }
+        }
     }
 
-    /// <summary>Ends when nothing of it is left to be done here: a program that runs has all its memory, and the result is written.</summary>
-    public Task Finished => _finishing ?? _filling;
-
-    /// <inheritdoc/>
-    public async ValueTask DisposeAsync()
+    /// <summary>Comes back when the request before it was answered; reading goes on while this one is served.</summary>
+    private async Task ServeInTurnAsync(SourceMessage message)
     {
-        await _calledOff.CancelAsync().ConfigureAwait(false);
-        // A tree that runs may need what this has
-        await Finished.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
-        if (_held is not null)
-            await _held.DisposeAsync().ConfigureAwait(false);
-        _held = null;
-        if (_reception is not null)
-            await _reception.DisposeAsync().ConfigureAwait(false);
-        await Task.WhenAll(_watches).ConfigureAwait(false);
-        await EndCriuLogAsync().ConfigureAwait(false);
-        // Not disposed: a second verdict may be waiting for it.
-        await _recorder.DisposeAsync().ConfigureAwait(false);
-        // Checks touch nothing, the history included
-        if (_begin.CheckOnly)
-            _stateDirectory.Forget(MigrationId, MigrationSide.Destination);
-        _calledOff.Dispose();
-        _superseded.Dispose();
+        await _serving.ConfigureAwait(false);
+        _serving = ServeRequestAsync(message.Request, message);
     }
 
     private async Task ServeRequestAsync(ulong request, SourceMessage message)
@@ -306,34 +270,6 @@ internal sealed class DestinationMigration : IAsyncDisposable
         _reception = await Reception.OpenAsync(_connection, _server, _begin, _options, _workDirectory.Path, _calledOff.Token).ConfigureAwait(false);
     }
 
-    /// <summary>Pages that cannot be written are told to the source at once: its dump would otherwise wait.</summary>
-    private async Task WatchPagesAsync(Task pages)
-    {
-        try
-        {
-            await pages.ConfigureAwait(false);
-        }
-        catch (PhaulException exception)
-            when (exception.ErrorId is PhaulErrorId.PageTransferFailed or PhaulErrorId.RestoreFailed
-                && !_calledOff.IsCancellationRequested && !_connection.Closed.IsCancellationRequested)
-        {
-            try
-            {
-                await _connection.SendControlAsync(
-                    new DestinationMessage { Failure = FailureOnWire.ToMessage(exception, Environment.MachineName, State) },
-                    CancellationToken.None).ConfigureAwait(false);
-            }
-            catch (PhaulException)
-            {
-                // The connection has ended meanwhile, which tells the source as well.
-            }
-        }
-        catch (Exception)
-        {
-            // The connection or the migration ended: everybody who uses it learns so by itself.
-        }
-    }
-
     private async Task<DestinationMessage> StopIterationAsync()
     {
         await RequireReception().StopIterationAsync(_calledOff.Token).ConfigureAwait(false);
@@ -376,18 +312,6 @@ internal sealed class DestinationMigration : IAsyncDisposable
 
     private bool TryDecide(int fate) => Interlocked.CompareExchange(ref _fate, fate, Undecided) == Undecided;
 
-    /// <summary>A tree whose CRIU dies is lost, and is restored again if it is needed. A source that has not let go of its own need not.</summary>
-    private async Task WatchHeldAsync(HeldTree held)
-    {
-        await held.Ended.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
-        if (!held.IsAbandoned || State is not (MigrationState.Prepared or MigrationState.InDoubt))
-            return;
-        await _recorder.WarnAsync("CRIU ended while it held the restored tree. If the source is gone, it is restored again from its images.")
-            .ConfigureAwait(false);
-        await WatchPagesAsync(Task.FromException(
-            new PhaulException(PhaulErrorId.RestoreFailed, "CRIU ended while it held the restored tree"))).ConfigureAwait(false);
-    }
-
     private Journal.Prepared PreparedRecord(HeldTree held, string imagesDirectory) => new(
         held.Tree.RootPid, held.Tree.BootId,
         held.Tree.Members.Select(member => new JournaledProcess(member.Pid, (long)member.StartTime, member.Command)).ToArray(),
@@ -405,16 +329,7 @@ internal sealed class DestinationMigration : IAsyncDisposable
                 throw new PhaulException(PhaulErrorId.InDoubt, $"Nothing is prepared here: this side is {State}") { Step = State };
             if (State != MigrationState.Committing)
                 await _recorder.EnterIfPossibleAsync(MigrationState.Committing, durable: _begin.Durable).ConfigureAwait(false);
-            try
-            {
-                _held = await TreeResumption.RunAsync(_held, RestoreAgainAsync, _recorder, _begin.Durable).ConfigureAwait(false);
-            }
-            catch (PhaulException exception) when (exception.ErrorId == PhaulErrorId.InDoubt)
-            {
-                await _recorder.EnterIfPossibleAsync(MigrationState.InDoubt, exception.Message, durable: true).ConfigureAwait(false);
-                throw;
-            }
-
+            _held = await ResumeAsync(_held).ConfigureAwait(false);
             await _recorder.EnterIfPossibleAsync(MigrationState.Running).ConfigureAwait(false);
             _rootPid = _held.Tree.RootPid;
             if (_held.IsLazy)
@@ -429,136 +344,16 @@ internal sealed class DestinationMigration : IAsyncDisposable
         }
     }
 
-    /// <summary>It runs without all its memory, and will not get the rest.</summary>
-    private async Task ReplaceLackingAsync(string why)
+    private async Task<HeldTree> ResumeAsync(HeldTree held)
     {
-        await _deciding.WaitAsync().ConfigureAwait(false);
         try
         {
-            var again = await RestoreAgainAsync(_held!, why).ConfigureAwait(false);
-            _held = await TreeResumption.RunAsync(again, RestoreAgainAsync, _recorder, _begin.Durable).ConfigureAwait(false);
+            return await TreeResumption.RunAsync(held, RestoreAgainAsync, _recorder, _begin.Durable).ConfigureAwait(false);
         }
-        finally
+        catch (PhaulException exception) when (exception.ErrorId == PhaulErrorId.InDoubt)
         {
-            _deciding.Release();
-        }
-    }
-
-    /// <summary>The source tree is gone, and so is the restored one: the images are the program now.</summary>
-    private async Task<HeldTree> RestoreAgainAsync(HeldTree lost, string why)
-    {
-        await _recorder.WarnAsync($"{why}. It is restored again from its images.").ConfigureAwait(false);
-        await lost.DiscardAsync().ConfigureAwait(false);
-        await lost.DisposeAsync().ConfigureAwait(false);
-        var reception = RequireReception();
-        _held = await reception.RestoreEagerlyAsync(CancellationToken.None).ConfigureAwait(false);
-        await _recorder.WriteAsync(PreparedRecord(_held, reception.LastImagesDirectory), _begin.Durable).ConfigureAwait(false);
-        return _held;
-    }
-
-    private async Task<Discarded> DiscardAsync(string reason)
-    {
-        await _deciding.WaitAsync().ConfigureAwait(false);
-        try
-        {
-            if (State is MigrationState.Committing or MigrationState.Running)
-                throw new PhaulException(PhaulErrorId.ProtocolError, $"It cannot be discarded any more: this side is {State}") { Step = State };
-            if (State != MigrationState.Discarded)
-            {
-                if (_held is not null && !await _held.DiscardAsync().ConfigureAwait(false))
-                    await _recorder.WarnAsync("Processes of the discarded tree were killed but have not exited yet.").ConfigureAwait(false);
-                await _recorder.EnterIfPossibleAsync(MigrationState.Discarded, reason).ConfigureAwait(false);
-            }
-
-            return new Discarded { ImagesDirectory = Directory.Exists(_workDirectory.Path) ? _workDirectory.Path : "" };
-        }
-        finally
-        {
-            _deciding.Release();
+            await _recorder.EnterIfPossibleAsync(MigrationState.InDoubt, exception.Message, durable: true).ConfigureAwait(false);
+            throw;
         }
     }
-
-    /// <summary>The connection is over. What is not prepared goes; what is prepared and undecided is held.</summary>
-    private async Task EndAsync(string? reason)
-    {
-        if (_reception is not null)
-            await _reception.EndPagesAsync().ConfigureAwait(false);
-        await _deciding.WaitAsync().ConfigureAwait(false);
-        var holds = false;
-        try
-        {
-            if (State == MigrationState.Prepared)
-            {
-                await _recorder.EnterIfPossibleAsync(
-                    MigrationState.InDoubt, $"the source was lost before it gave its verdict: {reason}", durable: true).ConfigureAwait(false);
-            }
-
-            holds = State == MigrationState.InDoubt;
-        }
-        finally
-        {
-            _deciding.Release();
-        }
-
-        if (!holds)
-        {
-            if (!_recorder.IsFinal && State != MigrationState.Committing)
-                await DiscardAsync(reason ?? "the source left").ConfigureAwait(false);
-            await (_finishing ??= FinishAsync(reason)).ConfigureAwait(false);
-        }
-    }
-
-    /// <summary>Waits for the last of the memory, removes what is not to be kept and writes the result.</summary>
-    private async Task FinishAsync(string? reason)
-    {
-        await EndCriuLogAsync().ConfigureAwait(false);
-        // The last of the memory comes out of the images.
-        await _filling.ConfigureAwait(false);
-        // What was refused has no images; what failed keeps them for a post-mortem.
-        if (State == MigrationState.Running && !_begin.KeepImages && !_fill.KeepsImages && _workDirectory.TryRemove() is { } obstacle)
-            await _recorder.WarnAsync($"The images in {_workDirectory.Path} could not be removed: {obstacle}").ConfigureAwait(false);
-        await _recorder.WriteIfPossibleAsync(new Finished(Result(reason)), durable: true).ConfigureAwait(false);
-    }
-
-    private PhaulMigrationResult Result(string? error)
-    {
-        var root = _begin.Survey.Members[0];
-        var iterations = _recorder.Iterations;
-        return new PhaulMigrationResult
-        {
-            MigrationId = MigrationId,
-            Side = MigrationSide.Destination,
-            Mode = WireEnum.Parse<MigrationMode>(_begin.Mode),
-            State = State,
-            ProgramState = State switch
-            {
-                MigrationState.Running => ProgramState.RunningOnDestination,
-                MigrationState.Discarded => ProgramState.RunningOnSource,
-                _ => ProgramState.Unknown,
-            },
-            SourceHost = _connection.Peer.HostName,
-            DestinationHost = Environment.MachineName,
-            Pid = root.Pid,
-            ProcessName = root.Command,
-            DestinationPid = State == MigrationState.Running ? _rootPid : null,
-            StartTime = _recorder.StartTime,
-            Duration = _recorder.Elapsed,
-            Downtime = _sourceResult?.Downtime,
-            MemoryCompleteAfter = _fill.CompleteAfter,
-            BytesSent = _connection.BytesReceived,
-            PageBytes = _reception?.PageBytes ?? 0,
-            ImageBytes = _reception?.ImageBytes ?? 0,
-            PagesWritten = iterations.Sum(iteration => iteration.PagesWritten),
-            IterationCount = iterations.Count,
-            States = _recorder.States,
-            ImagesDirectory = Directory.Exists(_workDirectory.Path) ? _workDirectory.Path : null,
-            Warnings = _recorder.Warnings,
-            Error = State == MigrationState.Running ? null : error ?? _recorder.States[^1].Reason,
-        };
-    }
-
-    private ValueTask EndCriuLogAsync() => _criuLog?.DisposeAsync() ?? ValueTask.CompletedTask;
-
-    private Reception RequireReception() =>
-        _reception ?? throw new PhaulException(PhaulErrorId.ProtocolError, "The source asked for images before an iteration");
 }

@@ -204,7 +204,7 @@ public sealed class DestinationServer : IAsyncDisposable
             while (true)
             {
                 var connection = await listener.AcceptAsync(_stopping.Token).ConfigureAwait(false);
-                var serving = ServeAsync(connection, listener == _control);
+                var serving = ServeConnectionAsync(connection, listener == _control);
                 Own(serving);
             }
         }
@@ -219,7 +219,7 @@ public sealed class DestinationServer : IAsyncDisposable
         }
     }
 
-    private async Task ServeAsync(PhaulConnection connection, bool isControl)
+    private async Task ServeConnectionAsync(PhaulConnection connection, bool isControl)
     {
         await using var owned = connection.ConfigureAwait(false);
         try
@@ -249,9 +249,23 @@ public sealed class DestinationServer : IAsyncDisposable
         }
     }
 
-    private async Task ServeMigrationAsync(PhaulConnection connection, SourceMessage first)
+    private async Task ServeMigrationAsync(PhaulConnection connection, SourceMessage begin)
     {
-        DestinationMigration migration;
+        var migration = await AdmitAsync(connection, begin).ConfigureAwait(false);
+        _migrations[migration.MigrationId] = migration;
+        try
+        {
+            await migration.ServeAsync(begin.Request, _stopping.Token).ConfigureAwait(false);
+        }
+        finally
+        {
+            if (!migration.AwaitsVerdict)
+                await RemoveAsync(migration).ConfigureAwait(false);
+        }
+    }
+
+    private async Task<DestinationMigration> AdmitAsync(PhaulConnection connection, SourceMessage begin)
+    {
         try
         {
             // What only waits for a verdict moves no data: a crashed source must not shut out all others.
@@ -267,24 +281,13 @@ public sealed class DestinationServer : IAsyncDisposable
 
             // So that what failed before leaves its disk to this one.
             await TrimFailedImagesAsync(_stopping.Token).ConfigureAwait(false);
-            migration = await DestinationMigration.AcceptAsync(
-                Options, _stateDirectory, connection, first.Begin, _observer, _stopping.Token).ConfigureAwait(false);
+            return await DestinationMigration.OpenAsync(
+                Options, _stateDirectory, connection, begin.Begin, _observer, _stopping.Token).ConfigureAwait(false);
         }
         catch (Exception exception) when (exception is not OperationCanceledException)
         {
-            await AnswerAsync(connection, first.Request, Failed(exception, MigrationState.Accepted)).ConfigureAwait(false);
+            await AnswerAsync(connection, begin.Request, Failed(exception, MigrationState.Accepted)).ConfigureAwait(false);
             throw exception as PhaulException ?? new PhaulException(PhaulErrorId.InternalError, exception.Message, exception);
-        }
-
-        _migrations[migration.MigrationId] = migration;
-        try
-        {
-            await migration.ServeAsync(first.Request, _stopping.Token).ConfigureAwait(false);
-        }
-        finally
-        {
-            if (!migration.AwaitsVerdict)
-                await RemoveAsync(migration).ConfigureAwait(false);
         }
     }
 

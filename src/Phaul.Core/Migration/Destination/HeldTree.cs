@@ -85,6 +85,30 @@ internal sealed class HeldTree : IAsyncDisposable
         }
     }
 
+    /// <summary>The restore, from beginning to end: CRIU waits in post-restore for the verdict, and with it everything that it restored.</summary>
+    private async Task<int> RunCriuAsync(CriuClient criu, LateImages images, ProcessOptions options, CancellationToken cancellationToken)
+    {
+        using var directory = DirectoryDescriptor.Open(images.Directory);
+        using var workDirectory = DirectoryDescriptor.Open(images.WorkDirectory);
+        return await criu.RestoreAsync(
+            RestoreRequest.ForRestore(options, directory, workDirectory, IsLazy),
+            new CriuNotifications(async (notification, callOff) =>
+            {
+                switch (notification.Kind)
+                {
+                    case CriuNotificationKind.PostRestore:
+                        _prepared.TrySetResult(notification.Pid ?? 0);
+                        return await _verdict.Task.WaitAsync(callOff).ConfigureAwait(false);
+                    case CriuNotificationKind.PostResume:
+                        _resumed.TrySetResult();
+                        return true;
+                    default:
+                        return true;
+                }
+            }),
+            cancellationToken).ConfigureAwait(false);
+    }
+
     /// <summary>Ends when CRIU has, whether it was told to or not.</summary>
     public Task Ended => _restoring;
 
@@ -166,28 +190,5 @@ internal sealed class HeldTree : IAsyncDisposable
         {
             // It has just ended by itself.
         }
-    }
-
-    private async Task<int> RunCriuAsync(CriuClient criu, LateImages images, ProcessOptions options, CancellationToken cancellationToken)
-    {
-        using var directory = DirectoryDescriptor.Open(images.Directory);
-        using var workDirectory = DirectoryDescriptor.Open(images.WorkDirectory);
-        return await criu.RestoreAsync(
-            RestoreRequest.ForRestore(options, directory, workDirectory, IsLazy),
-            new CriuNotifications(async (notification, callOff) =>
-            {
-                switch (notification.Kind)
-                {
-                    case CriuNotificationKind.PostRestore:
-                        _prepared.TrySetResult(notification.Pid ?? 0);
-                        return await _verdict.Task.WaitAsync(callOff).ConfigureAwait(false);
-                    case CriuNotificationKind.PostResume:
-                        _resumed.TrySetResult();
-                        return true;
-                    default:
-                        return true;
-                }
-            }),
-            cancellationToken).ConfigureAwait(false);
     }
 }

@@ -32,19 +32,8 @@ internal static class TreeResumption
         }
         catch (Exception exception)
         {
-            switch (held.Look())
-            {
-                case TreeHold.Running:
-                    await recorder.WarnAsync($"CRIU failed after it had resumed the tree: {exception.Message}").ConfigureAwait(false);
-                    return held;
-                case TreeHold.Unknown:
-                    throw CannotTell(held.Tree.RootPid, exception);
-                // Had CRIU undone the restore, or not been told yet, the tree would not have run. It may have, and has ended.
-                case null when exception is CriuException { IsPastReturn: true, Kind: not CriuFailure.Refused }:
-                    await recorder.WarnAsync($"The tree was resumed and has ended since; CRIU failed meanwhile: {exception.Message}").ConfigureAwait(false);
-                    return held;
-            }
-
+            if (await HasRunAsync(held, exception, recorder).ConfigureAwait(false))
+                return held;
             await recorder.WriteAsync(new NeverRan(), durable).ConfigureAwait(false);
             held = await restoreAgain(held, $"CRIU ended while it resumed the restored tree ({exception.Message})").ConfigureAwait(false);
         }
@@ -52,6 +41,26 @@ internal static class TreeResumption
         await recorder.WriteAsync(new Resuming(), durable).ConfigureAwait(false);
         await held.ResumeAsync().ConfigureAwait(false);
         return held;
+    }
+
+    /// <summary>CRIU failed at the resume: the tree itself tells whether it has run.</summary>
+    /// <exception cref="PhaulException">InDoubt: it does not tell.</exception>
+    private static async Task<bool> HasRunAsync(HeldTree held, Exception exception, MigrationRecorder recorder)
+    {
+        switch (held.Look())
+        {
+            case TreeHold.Running:
+                await recorder.WarnAsync($"CRIU failed after it had resumed the tree: {exception.Message}").ConfigureAwait(false);
+                return true;
+            case TreeHold.Unknown:
+                throw CannotTell(held.Tree.RootPid, exception);
+            // Had CRIU undone the restore, or not been told yet, the tree would not have run. It may have, and has ended.
+            case null when exception is CriuException { IsPastReturn: true, Kind: not CriuFailure.Refused }:
+                await recorder.WarnAsync($"The tree was resumed and has ended since; CRIU failed meanwhile: {exception.Message}").ConfigureAwait(false);
+                return true;
+            default:
+                return false;
+        }
     }
 
     /// <summary>The error for a tree that cannot be looked at.</summary>

@@ -30,28 +30,8 @@ internal sealed class CommitDelivery
     /// <exception cref="PhaulException">The destination could not be reached, or could not run it: InDoubt.</exception>
     public async Task<Running> CommitAsync(RemoteDestination remote)
     {
-        try
-        {
-            using var limit = new CancellationTokenSource(AnswerLimit);
-            return await remote.CommitAsync(limit.Token).ConfigureAwait(false);
-        }
-        catch (OperationCanceledException)
-        {
-            await _recorder.WarnAsync(
-                $"The destination has not answered to the commit for {AnswerLimit.TotalMinutes:0} minutes; asking over another connection.").ConfigureAwait(false);
-        }
-        catch (Exception exception)
-            when (exception is not PhaulException answered || VerdictDelivery.IsWorthAnotherTry(answered.ErrorId) || !remote.IsConnected)
-        {
-            // A link that broke, or a disk that is full for a while: the program waits, and nothing is lost by asking again.
-            await _recorder.WarnAsync($"The commit was not confirmed ({exception.Message}); asking again over another connection.").ConfigureAwait(false);
-        }
-        catch (PhaulException exception)
-        {
-            throw await InDoubtAsync($"The destination could not run the program that it had prepared: {exception.Message}", exception)
-                .ConfigureAwait(false);
-        }
-
+        if (await AskAsync(remote).ConfigureAwait(false) is { } running)
+            return running;
         var (answer, failure) = await SettleAsync(Settle.Types.Verdict.Committed, CommitLimit).ConfigureAwait(false);
         return answer?.Running
             ?? throw await InDoubtAsync($"The destination could not be told that it may run the program: {failure?.Message}", failure)
@@ -87,6 +67,34 @@ internal sealed class CommitDelivery
             "it holds it until it is told: Resolve-PhaulMigration / phaul resolve on this host.").ConfigureAwait(false);
         await _recorder.WriteIfPossibleAsync(new PeerUntold()).ConfigureAwait(false);
         return false;
+    }
+
+    /// <summary>Over the migration's own connection; null: not confirmed, and to be asked again over another one.</summary>
+    private async Task<Running?> AskAsync(RemoteDestination remote)
+    {
+        try
+        {
+            using var limit = new CancellationTokenSource(AnswerLimit);
+            return await remote.CommitAsync(limit.Token).ConfigureAwait(false);
+        }
+        catch (OperationCanceledException)
+        {
+            await _recorder.WarnAsync(
+                $"The destination has not answered to the commit for {AnswerLimit.TotalMinutes:0} minutes; asking over another connection.").ConfigureAwait(false);
+            return null;
+        }
+        catch (Exception exception)
+            when (exception is not PhaulException answered || VerdictDelivery.IsWorthAnotherTry(answered.ErrorId) || !remote.IsConnected)
+        {
+            // A link that broke, or a disk that is full for a while: the program waits, and nothing is lost by asking again.
+            await _recorder.WarnAsync($"The commit was not confirmed ({exception.Message}); asking again over another connection.").ConfigureAwait(false);
+            return null;
+        }
+        catch (PhaulException exception)
+        {
+            throw await InDoubtAsync($"The destination could not run the program that it had prepared: {exception.Message}", exception)
+                .ConfigureAwait(false);
+        }
     }
 
     private Task<(DestinationMessage? Answer, Exception? Failure)> SettleAsync(Settle.Types.Verdict verdict, TimeSpan limit) =>

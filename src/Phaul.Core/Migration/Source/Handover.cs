@@ -27,20 +27,20 @@ internal sealed class Handover : IPhaulLocal
     private readonly MigrationRecorder _recorder;
     private readonly CommitDelivery _delivery;
     private readonly CommitGate _gate;
-    private readonly TimeSpan _maxFrozen;
-    private readonly bool _durable;
-    private readonly Action _beforeFreeze;
+    private readonly MigrationRequest _request;
     private readonly Stopwatch _frozen = new();
     private TreeWatch? _tree;
     private int _endedBefore;
 
     public Handover(
         RemoteDestination remote, PhaulChannel imageChannel, MigrationRecorder recorder, CommitDelivery delivery, CommitGate gate,
-        TimeSpan maxFrozen, bool durable, Action beforeFreeze)
+        MigrationRequest request)
     {
-        (_remote, _imageChannel, _recorder, _delivery) = (remote, imageChannel, recorder, delivery);
-        (_gate, _maxFrozen, _durable, _beforeFreeze) = (gate, maxFrozen, durable, beforeFreeze);
+        (_remote, _imageChannel, _recorder, _delivery, _gate, _request) = (remote, imageChannel, recorder, delivery, gate, request);
     }
+
+    /// <summary>What holds back the pages until the freeze, and no longer; null: nothing, or the frozen part as well.</summary>
+    public BandwidthLimit? Limit { get; init; }
 
     /// <summary>From just before the freeze to the destination's word that it runs; null before that.</summary>
     public TimeSpan? Downtime { get; private set; }
@@ -68,7 +68,7 @@ internal sealed class Handover : IPhaulLocal
     public async Task DumpCopyRestoreAsync(
         CriuClient criu, PhaulConfig config, string lastClientImagesPath, CancellationToken cancellationToken = default)
     {
-        _beforeFreeze();
+        Limit?.Lift();
         await _recorder.EnterAsync(MigrationState.Freezing).ConfigureAwait(false);
         var images = ImageChain.Continue(config.WorkDirectory).OpenNext();
         using var directory = DirectoryDescriptor.Open(images.Path);
@@ -90,23 +90,7 @@ internal sealed class Handover : IPhaulLocal
         try
         {
             await criu.DumpAsync(
-                options,
-                new CriuNotifications(async (notification, callOff) =>
-                {
-                    switch (notification.Kind)
-                    {
-                        case CriuNotificationKind.PreDump:
-                            // CRIU freezes next. It does not say when it has, so the frozen time counts from here.
-                            _frozen.Start();
-                            _gate.CallOffAfter(_maxFrozen, FrozenTooLong);
-                            return true;
-                        case CriuNotificationKind.PostDump:
-                            await PrepareDestinationAsync(config, imagesPath, callOff).ConfigureAwait(false);
-                            return true;
-                        default:
-                            return true;
-                    }
-                }),
+                options, new CriuNotifications((notification, callOff) => OnNotificationAsync(notification, config, imagesPath, callOff)),
                 _gate.CallOffToken).ConfigureAwait(false);
         }
         catch (Exception) when (_gate.IsClosed)
@@ -116,6 +100,23 @@ internal sealed class Handover : IPhaulLocal
         catch (OperationCanceledException) when (_gate.Reason is not null)
         {
             throw _gate.Reason;
+        }
+    }
+
+    private async Task<bool> OnNotificationAsync(CriuNotification notification, PhaulConfig config, string imagesPath, CancellationToken callOff)
+    {
+        switch (notification.Kind)
+        {
+            case CriuNotificationKind.PreDump:
+                // CRIU freezes next. It does not say when it has, so the frozen time counts from here.
+                _frozen.Start();
+                _gate.CallOffAfter(_request.MaxFrozen, FrozenTooLong);
+                return true;
+            case CriuNotificationKind.PostDump:
+                await PrepareDestinationAsync(config, imagesPath, callOff).ConfigureAwait(false);
+                return true;
+            default:
+                return true;
         }
     }
 
@@ -160,7 +161,7 @@ internal sealed class Handover : IPhaulLocal
         // still rolls back. Against a crash of this process the page cache is as good as the disk; against a power loss
         // nothing is needed, since a tree of an earlier boot is gone.
         await _recorder.EnterAsync(MigrationState.Committing).ConfigureAwait(false);
-        await _recorder.WriteAsync(new CommitIntent(), _durable).ConfigureAwait(false);
+        await _recorder.WriteAsync(new CommitIntent(), _request.Durable).ConfigureAwait(false);
         if (!_gate.TryClose())
             throw _gate.Reason ?? new PhaulException(PhaulErrorId.Cancelled, "The migration was called off");
         IsCommitted = true;
@@ -189,25 +190,10 @@ internal sealed class Handover : IPhaulLocal
 
     private async Task SeeTreeDieAsync()
     {
-        var dead = await _tree!.WaitAllExitedAsync(DeathLimit, CancellationToken.None).ConfigureAwait(false);
-        if (!dead)
-        {
-            // Killed tasks that do not exit are stuck in the kernel (a dead NFS server, say). They cannot run, but nobody
-            // can prove that from here, so the destination stays held.
-            await _recorder.EnterIfPossibleAsync(
-                MigrationState.InDoubt, $"{_tree.Alive.Count} killed processes have not exited", durable: true).ConfigureAwait(false);
-            throw new PhaulException(
-                PhaulErrorId.InDoubt,
-                $"CRIU killed the tree, but {string.Join(", ", _tree.Alive.Select(member => $"{member.Command} ({member.Pid})"))} did not exit")
-            {
-                Step = MigrationState.Committing,
-                ProgramState = ProgramState.HeldOnDestination,
-                RecommendedAction = "See why these processes do not exit (/proc/PID/stack); the destination holds the program. When they are gone: Resolve-PhaulMigration / phaul resolve.",
-            };
-        }
-
+        if (!await _tree!.WaitAllExitedAsync(DeathLimit, CancellationToken.None).ConfigureAwait(false))
+            throw await StillThereAsync(_tree).ConfigureAwait(false);
         TreeIsGone = true;
-        await _recorder.WriteIfPossibleAsync(new TreeGone(), _durable).ConfigureAwait(false);
+        await _recorder.WriteIfPossibleAsync(new TreeGone(), _request.Durable).ConfigureAwait(false);
     }
 
     private async Task CommitAsync()
@@ -219,8 +205,24 @@ internal sealed class Handover : IPhaulLocal
         await _recorder.EnterIfPossibleAsync(MigrationState.Completed).ConfigureAwait(false);
     }
 
+    // Killed tasks that do not exit are stuck in the kernel (a dead NFS server, say). They cannot run, but nobody can prove that
+    // from here, so the destination stays held.
+    private async Task<PhaulException> StillThereAsync(TreeWatch tree)
+    {
+        await _recorder.EnterIfPossibleAsync(
+            MigrationState.InDoubt, $"{tree.Alive.Count} killed processes have not exited", durable: true).ConfigureAwait(false);
+        return new PhaulException(
+            PhaulErrorId.InDoubt,
+            $"CRIU killed the tree, but {string.Join(", ", tree.Alive.Select(member => $"{member.Command} ({member.Pid})"))} did not exit")
+        {
+            Step = MigrationState.Committing,
+            ProgramState = ProgramState.HeldOnDestination,
+            RecommendedAction = "See why these processes do not exit (/proc/PID/stack); the destination holds the program. When they are gone: Resolve-PhaulMigration / phaul resolve.",
+        };
+    }
+
     private PhaulException FrozenTooLong() => new(
-        PhaulErrorId.TimedOut, $"The program was frozen for {_maxFrozen.TotalSeconds:0} s, the limit, before it could be handed over")
+        PhaulErrorId.TimedOut, $"The program was frozen for {_request.MaxFrozen.TotalSeconds:0} s, the limit, before it could be handed over")
     {
         RecommendedAction = "Raise -MaxFrozen / --max-frozen, use a faster link, or a mode that moves memory before the freeze.",
     };

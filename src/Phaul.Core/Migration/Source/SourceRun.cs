@@ -1,0 +1,147 @@
+// One migration from the source's side, top to bottom: connect, check, copy, hand over.
+
+using System.Net.Sockets;
+using Phaul.Criu;
+using Phaul.Engines;
+using Phaul.Journal;
+using Phaul.Native;
+using Phaul.Transport;
+using Phaul.Wire;
+
+namespace Phaul;
+
+/// <summary>One run of a <see cref="SourceMigration"/>.</summary>
+internal sealed partial class SourceRun(
+    MigrationRequest request, ProcessTree tree, MigrationPreflight preflight, WorkDirectory workDirectory, MigrationRecorder recorder)
+{
+    private static readonly TimeSpan LinkLossLimit = TimeSpan.FromSeconds(2);
+
+    private readonly CommitDelivery _delivery = new(request, recorder);
+    private PhaulConnection? _connection;
+    private PageRelay? _relay;
+    private Handover? _handover;
+    private bool _heldCopyIsGone = true;
+
+    private bool TracksMemory => preflight.Mode is MigrationMode.PreCopy or MigrationMode.Hybrid;
+
+    /// <summary>When it comes back, the program runs on the destination.</summary>
+    /// <exception cref="Exception">Anything that went wrong; <see cref="FailAsync"/> makes the operator's error of it.</exception>
+    public async Task MigrateAsync(CancellationToken cancellationToken)
+    {
+        await using var remote = await RemoteDestination.ConnectAsync(request, cancellationToken).ConfigureAwait(false);
+        await RememberPeerAsync(remote.Connection).ConfigureAwait(false);
+        await using var gate = new CommitGate();
+        gate.CallOffOn(cancellationToken, () => new PhaulException(PhaulErrorId.Cancelled, "The migration was cancelled"));
+        gate.CallOffOn(remote.Broken, () => remote.Fault ?? new PhaulException(PhaulErrorId.ConnectionLost, "The connection broke"));
+        try
+        {
+            await CheckAsync(remote, gate.CallOffToken).ConfigureAwait(false);
+            await CopyAndHandOverAsync(remote, gate).ConfigureAwait(false);
+        }
+        catch (Exception exception)
+        {
+            await CallOffAsync(remote, exception).ConfigureAwait(false);
+            if (exception is OperationCanceledException or CriuException && gate.Reason is { } reason)
+                throw reason;
+            throw;
+        }
+
+        await TellResultAsync(remote).ConfigureAwait(false);
+    }
+
+    private Task RememberPeerAsync(PhaulConnection connection)
+    {
+        _connection = connection;
+        var (peer, place) = (connection.Peer, request.Destination);
+        return recorder.WriteAsync(new PeerMet(
+            peer.HostName, peer.Address, peer.Fingerprint,
+            new PeerEndpoint(place.Host, place.Port, place.UnixSocketPath, place.InsecureLoopback)));
+    }
+
+    private async Task CheckAsync(RemoteDestination remote, CancellationToken cancellationToken)
+    {
+        await recorder.EnterAsync(MigrationState.Checking).ConfigureAwait(false);
+        preflight.Refuse(await preflight.RunAsync(remote, checkOnly: false, cancellationToken).ConfigureAwait(false));
+        await recorder.WarnAsync(preflight.Warnings).ConfigureAwait(false);
+    }
+
+    private async Task CopyAndHandOverAsync(RemoteDestination remote, CommitGate gate)
+    {
+        workDirectory.Create();
+        await recorder.WriteAsync(new ImagesPlace(workDirectory.Path)).ConfigureAwait(false);
+
+        // CRIU writes its pages into one end, the relay sends on what comes out of the other.
+        var (criuEnd, relayEnd) = SocketPair.CreateStream(PageRelay.LocalBuffer);
+        using var criuSocket = criuEnd;
+        using var limit = request.BandwidthLimit is { } bytesPerSecond ? new BandwidthLimit(bytesPerSecond) : null;
+        await using var relay = _relay = new PageRelay(relayEnd, remote.Connection.OpenChannel(ChannelId.Pages)) { Limit = limit };
+        relay.Start();
+        // CRIU can only be interrupted by its pages having nowhere to go.
+        await using var cut = gate.CallOffToken.Register(() => Cut(criuSocket));
+
+        await using var criuLog = CriuLogFollower.For(recorder, workDirectory.Path, request.FollowCriuLog);
+        await using var ticker = new ProgressTicker(recorder, () => relay.BytesToPeer, preflight.MemoryBytes);
+        if (TracksMemory)
+            await recorder.EnterAsync(MigrationState.PreCopying).ConfigureAwait(false);
+        await JitWarmUp.Completion.WaitAsync(gate.CallOffToken).ConfigureAwait(false);
+
+        _handover = new Handover(remote, remote.Connection.OpenChannel(ChannelId.Images), recorder, _delivery, gate, request)
+        {
+            // What is frozen is not to wait for the sake of others, unless that was asked for.
+            Limit = request.LimitFrozenPart ? null : limit,
+        };
+        remote.ExpectedBytes = preflight.MemoryBytes;
+        await new PhaulClient(_handover, remote, Config(criuSocket, relay))
+            .MigrateAsync(iteration => RecordAsync(iteration, remote), gate.CallOffToken).ConfigureAwait(false);
+    }
+
+    private PhaulConfig Config(Socket criuSocket, PageRelay relay) => new()
+    {
+        Pid = request.Pid,
+        MemorySocket = criuSocket,
+        WorkDirectory = workDirectory.Path,
+        CriuPath = request.CriuPath,
+        Options = DumpRequest.OptionsOf(request),
+        Convergence = request.Convergence,
+        TrackMemory = TracksMemory,
+        MigrationId = recorder.MigrationId,
+        PageByteCounter = () => relay.BytesToPeer,
+    };
+
+    private static void Cut(Socket socket)
+    {
+        try
+        {
+            socket.Shutdown(SocketShutdown.Both);
+        }
+        catch (SocketException)
+        {
+            // The other end has gone already, which is as good.
+        }
+    }
+
+    private async Task RecordAsync(PhaulIteration iteration, RemoteDestination remote)
+    {
+        await recorder.RecordIterationAsync(iteration).ConfigureAwait(false);
+        remote.ExpectedBytes = iteration.BytesSent * 2;
+        await TellAsync(remote, new SourceMessage { RecordIteration = new RecordIteration { Json = RecordJson.Write(iteration) } })
+            .ConfigureAwait(false);
+    }
+
+    private Task TellResultAsync(RemoteDestination remote) =>
+        TellAsync(remote, new SourceMessage { RecordResult = new RecordResult { Json = RecordJson.Write(Result(null)) } });
+
+    /// <summary>The destination's own records are a courtesy: they do not hold a migration up.</summary>
+    private async Task TellAsync(RemoteDestination remote, SourceMessage message)
+    {
+        try
+        {
+            using var limit = new CancellationTokenSource(TimeSpan.FromSeconds(5));
+            await remote.RecordAsync(message, limit.Token).ConfigureAwait(false);
+        }
+        catch (Exception exception) when (exception is PhaulException or OperationCanceledException)
+        {
+            recorder.Story($"The destination did not take a record for its own journal: {exception.Message}");
+        }
+    }
+}
