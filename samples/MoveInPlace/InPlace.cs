@@ -3,7 +3,6 @@
 using Phaul;
 using Phaul.Criu;
 using Phaul.Criu.Rpc;
-using Phaul.Images;
 using Phaul.Native;
 
 namespace MoveInPlace;
@@ -19,31 +18,16 @@ public sealed class InPlace(PhaulServer server) : IPhaulLocal
     public async Task DumpCopyRestoreAsync(
         CriuClient criu, PhaulConfig config, string lastClientImagesPath, CancellationToken cancellationToken = default)
     {
-        var images = ImageChain.Continue(config.WorkDirectory).OpenNext();
-        using var directory = DirectoryDescriptor.Open(images.Path);
-        var dump = new CriuOpts
-        {
-            Pid = config.Pid,
-            ImagesDirFd = DirectoryDescriptor.Number(directory),
-            LogFile = "dump.log",
-            Ps = new PageServerInfo { Fd = criu.MemoryDescriptor },
-        };
-        if (lastClientImagesPath.Length > 0)
-        {
-            dump.TrackMem = true;
-            dump.ParentImg = images.Parent!;
-        }
-
-        // Frozen from here on. Until this handler returns, whatever goes wrong resumes the program.
-        await criu.DumpAsync(
-            dump,
-            CriuNotifications.At(CriuNotificationKind.PostDump, async (_, token) =>
+        // Until this function returns, the program is frozen, and whatever goes wrong resumes it.
+        await FinalDump.RunAsync(
+            criu, config, lastClientImagesPath,
+            async (images, token) =>
             {
-                foreach (var image in Directory.EnumerateFiles(images.Path, "*.img"))
+                foreach (var image in Directory.EnumerateFiles(images, "*.img"))
                     File.Copy(image, Path.Combine(server.LastImagesDirectory, Path.GetFileName(image)));
                 // The page server writes what it buffers when it ends
                 await server.StopIterationAsync(token);
-            }),
+            },
             cancellationToken);
 
         using var received = DirectoryDescriptor.Open(server.LastImagesDirectory);

@@ -200,6 +200,67 @@ finally { [IO.File]::WriteAllText('/shared/after-stop', "`$(`$Error[0].FullyQual
         $programs | ForEach-Object { Assert-Continuity $_ }
     }
 
+    It 'has an engine of the operator''s own do the last step' {
+        $programs += $counter = Start-Program $lab a counter, 16, 10
+        $folder = "/shared/engine-$($counter.Id)"
+        New-Item -ItemType Directory "$($lab.Directory)$folder" | Out-Null
+        $engine = Start-OnHost $lab b @"
+while (-not (Test-Path $folder/ready)) { Start-Sleep -Milliseconds 20 }
+`$there = Get-Content $folder/ready
+Copy-Item $folder/*.img `$there
+criu restore -d -D `$there -o own-restore.log
+"restored `$LASTEXITCODE" | Set-Content $folder/restoring
+Move-Item $folder/restoring $folder/restored
+"@
+        $objects = Get-FromHost $lab a @"
+`$result = Invoke-PhaulMigration $($counter.Id) 10.77.0.2 -Force -WarningAction Ignore -DumpCopyRestore {
+    param(`$Criu, `$Configuration, `$LastImages)
+    `$Criu.Dump({
+        param(`$Images)
+        Copy-Item `$Images/*.img $folder
+        Join-Path `$Configuration.RemoteWorkDirectory (Split-Path -Leaf `$Images) | Set-Content $folder/writing
+        "frozen, `$([int](Test-Path /proc/$($counter.Id)))"
+    })
+    "dumped, `$([int](Test-Path /proc/$($counter.Id)))"
+    Move-Item $folder/writing $folder/ready
+    while (-not (Test-Path $folder/restored)) { Start-Sleep -Milliseconds 20 }
+    Get-Content $folder/restored
+}
+"@
+        Wait-OnHost $engine | Should -BeTrue
+        $objects[0..2] | Should -Be 'frozen, 1', 'dumped, 0', 'restored 0'
+        $objects[3].Decision | Should -Be 'Final'
+        $objects[-1].State | Should -Be 'Completed'
+        $objects[-1].DestinationPid | Should -BeNullOrEmpty
+        Assert-Continuity $counter
+        Test-OnHost $lab a $counter.Id | Should -BeFalse
+        Test-OnHost $lab b $counter.Id | Should -BeTrue
+        $there = Get-FromHost $lab b "`$result = Get-PhaulMigration $($objects[-1].MigrationId)"
+        $there.State | Should -Be 'Discarded'
+        $there.ProgramState | Should -Be 'Unknown'
+    }
+
+    It 'has the program run on where an engine of the operator''s own fails while it is frozen: <Name>' -ForEach @(
+        @{ Name = 'a native command'; Fails = 'ls /no-such-file' }
+        @{ Name = 'a cmdlet'; Fails = 'Get-Item /no-such-file' }
+    ) {
+        $programs += $counter = Start-Program $lab a counter, 4, 1
+        $failed = Get-FromHost $lab a @"
+Invoke-PhaulMigration $($counter.Id) 10.77.0.2 -Force -ErrorVariable failed -ErrorAction SilentlyContinue -WarningAction Ignore -DumpCopyRestore { param(`$Criu) `$Criu.Dump({ $Fails 2>`$null }) } | Out-Null
+`$result = [pscustomobject]@{ Id = `$failed[-1].FullyQualifiedErrorId; State = `$failed[-1].Exception.ProgramState.ToString(); Text = `$failed[-1].ErrorDetails.Message }
+"@
+        $failed.Id | Should -BeLike 'EngineFailed,*'
+        $failed.State | Should -Be 'RunningOnSource'
+        $failed.Text | Should -Match 'runs on the source'
+        Assert-Continuity $counter
+        Test-OnHost $lab a $counter.Id | Should -BeTrue
+        Test-OnHost $lab b $counter.Id | Should -BeFalse
+    }
+
+    It 'refuses an engine of the operator''s own as a job' {
+        { Invoke-PhaulMigration 1234 b -Force -AsJob -DumpCopyRestore { } } | Should -Throw -ErrorId 'InvalidOption,*'
+    }
+
     It 'tells the story with -Verbose' {
         $programs += $counter = Start-Program $lab a counter, 4, 1
         $output = Invoke-OnHost $lab a "Invoke-PhaulMigration $($counter.Id) 10.77.0.2 -Force -Verbose *>&1 | ForEach-Object { `$_.GetType().Name + ' ' + `$_ }"

@@ -37,6 +37,12 @@ public sealed record PhaulConfig
     /// <summary>Let page servers punch holes into earlier images where later ones have the page, so that memory is not held twice.</summary>
     public bool AutoDedup { get; init; }
 
+    /// <summary>
+    /// The directory on the destination that holds what has arrived there, numbered as here; null where that is not known. Set for
+    /// a <see cref="MigrationRequest.Local"/>.
+    /// </summary>
+    public string? RemoteWorkDirectory { get; init; }
+
     /// <summary>The migration's id, where there is one.</summary>
     internal string? MigrationId { get; init; }
 

@@ -1,6 +1,8 @@
 // Invoke-PhaulMigration: moves running processes to another host.
 
 using System.Management.Automation;
+using Phaul.PowerShell.Engines;
+using Phaul.PowerShell.Errors;
 using Phaul.PowerShell.Jobs;
 using Phaul.PowerShell.Migrating;
 
@@ -31,6 +33,11 @@ public sealed class InvokePhaulMigrationCommand : MigrationCmdlet
     [ValidateNotNullOrEmpty]
     public string? JobName { get; set; }
 
+    /// <summary>An engine of your own for the last step.</summary>
+    [Parameter]
+    [ValidateNotNull]
+    public ScriptBlock? DumpCopyRestore { get; set; }
+
     /// <summary>Do not ask for confirmation.</summary>
     [Parameter]
     public SwitchParameter Force { get; set; }
@@ -39,13 +46,21 @@ public sealed class InvokePhaulMigrationCommand : MigrationCmdlet
     protected override void BeginProcessing()
     {
         base.BeginProcessing();
+        if (AsJob && DumpCopyRestore is not null)
+        {
+            ThrowTerminatingError(FailureRecord.InvalidParameter(
+                "InvalidOption", "A script block of -DumpCopyRestore runs in this pipeline, and cannot be part of a job.",
+                "Leave out -AsJob; or put the whole command into Start-ThreadJob.", DumpCopyRestore));
+        }
+
         _slots = new SemaphoreSlim(ThrottleLimit);
     }
 
     /// <inheritdoc/>
     protected override void ProcessRecord()
     {
-        foreach (MigrationRequest request in Requests())
+        IPhaulLocal? engine = DumpCopyRestore is null ? null : new ScriptedEngine(DumpCopyRestore, Pipeline);
+        foreach (MigrationRequest request in Requests().Select(request => request with { Local = engine }))
         {
             MigrationTarget target = MigrationTarget.Of(request);
             if (!MayMigrate(target))

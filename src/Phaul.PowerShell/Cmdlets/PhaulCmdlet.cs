@@ -22,6 +22,9 @@ public abstract class PhaulCmdlet : PSCmdlet, IDisposable
     /// <summary>The streams for work that runs beside the pipeline's thread.</summary>
     private protected IRecordStreams Streams => _mailbox;
 
+    /// <summary>The same, where scripts are to be run as well.</summary>
+    private protected PipelineMailbox Pipeline => _mailbox;
+
     /// <summary>Whether -Debug or $DebugPreference asks for what is worth nothing unless somebody looks for a fault.</summary>
     private protected bool IsDebugging => MyInvocation.BoundParameters.TryGetValue("Debug", out object? given)
         ? LanguagePrimitives.IsTrue(given)

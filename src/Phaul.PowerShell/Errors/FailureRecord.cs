@@ -96,6 +96,7 @@ internal static class FailureRecord
         PhaulErrorId.DumpFailed =>
             "Read CRIU's lines above: often one of -FileLocks, -TcpEstablished, -ExternalUnixSockets, -ShellJob or -LinkRemap is needed.",
         PhaulErrorId.RestoreFailed => "Read CRIU's lines above; files, pids and limits on the destination are the usual reasons.",
+        PhaulErrorId.EngineFailed => "Look at what the script block of -DumpCopyRestore threw; images and logs are kept on both hosts.",
         PhaulErrorId.TimedOut => "Migrate again; give it longer with -MaxFrozen if the tree is large.",
         PhaulErrorId.Cancelled => "Nothing needs doing; migrate again when you want to.",
         PhaulErrorId.InDoubt => "Settle it with Resolve-PhaulMigration before you start the program anywhere; see docs/recovery.md.",
@@ -112,7 +113,7 @@ internal static class FailureRecord
         PhaulErrorId.ProtocolError => ErrorCategory.ProtocolError,
         PhaulErrorId.CheckFailed => ErrorCategory.InvalidOperation,
         PhaulErrorId.CriuNotFound => ErrorCategory.NotInstalled,
-        PhaulErrorId.DumpFailed or PhaulErrorId.RestoreFailed => ErrorCategory.InvalidOperation,
+        PhaulErrorId.DumpFailed or PhaulErrorId.RestoreFailed or PhaulErrorId.EngineFailed => ErrorCategory.InvalidOperation,
         PhaulErrorId.ImageTransferFailed or PhaulErrorId.PageTransferFailed => ErrorCategory.WriteError,
         PhaulErrorId.TimedOut => ErrorCategory.OperationTimeout,
         PhaulErrorId.Cancelled => ErrorCategory.OperationStopped,

@@ -104,6 +104,9 @@ internal sealed class PipelineMailbox : IRecordStreams
         }
     }
 
+    /// <summary>Has the pipeline's thread run something else than a record: a script block.</summary>
+    public void Run(Action<PhaulCmdlet> work) => Put(work);
+
     private void Put(Action<PhaulCmdlet> write, object? keep = null)
     {
         lock (_lock)

@@ -28,6 +28,7 @@ namespace Phaul.Journal;
 [JsonSerializable(typeof(PeerUntold))]
 [JsonSerializable(typeof(PeerTold))]
 [JsonSerializable(typeof(CommitIntent))]
+[JsonSerializable(typeof(EngineOfOwn))]
 [JsonSerializable(typeof(TreeGone))]
 [JsonSerializable(typeof(MemoryServed))]
 [JsonSerializable(typeof(MemoryLost))]

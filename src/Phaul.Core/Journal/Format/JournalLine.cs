@@ -40,6 +40,7 @@ internal static class JournalLine
         ("peerUntold", typeof(PeerUntold)),
         ("peerTold", typeof(PeerTold)),
         ("commitIntent", typeof(CommitIntent)),
+        ("engineOfOwn", typeof(EngineOfOwn)),
         ("treeGone", typeof(TreeGone)),
         ("memoryServed", typeof(MemoryServed)),
         ("memoryLost", typeof(MemoryLost)),

@@ -63,6 +63,9 @@ public sealed record PeerTold : JournalRecord;
 /// </summary>
 public sealed record CommitIntent : JournalRecord;
 
+/// <summary>Source: an engine of the caller's own takes the last step. What becomes of a tree that is gone is known to it alone.</summary>
+public sealed record EngineOfOwn : JournalRecord;
+
 /// <summary>Source: every process of the tree was seen to be gone. There is no way back.</summary>
 /// <param name="PagesStillServed">
 /// Memory is still only here and being served (PostCopy): until <see cref="MemoryComplete"/> this side is needed.

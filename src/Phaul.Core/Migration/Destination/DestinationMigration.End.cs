@@ -49,6 +49,12 @@ internal sealed partial class DestinationMigration
         _superseded.Dispose();
     }
 
+    private async Task<DestinationMessage> AbortAsync(Abort abort)
+    {
+        _isRestoredElsewhere = abort.IsRestoredElsewhere;
+        return new DestinationMessage { Discarded = await DiscardAsync(abort.Reason).ConfigureAwait(false) };
+    }
+
     private async Task<Discarded> DiscardAsync(string reason)
     {
         await _deciding.WaitAsync().ConfigureAwait(false);
@@ -126,7 +132,7 @@ internal sealed partial class DestinationMigration
             ProgramState = State switch
             {
                 MigrationState.Running => ProgramState.RunningOnDestination,
-                MigrationState.Discarded => ProgramState.RunningOnSource,
+                MigrationState.Discarded when !_isRestoredElsewhere => ProgramState.RunningOnSource,
                 _ => ProgramState.Unknown,
             },
             SourceHost = _connection.Peer.HostName,

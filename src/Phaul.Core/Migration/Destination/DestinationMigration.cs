@@ -48,6 +48,7 @@ internal sealed partial class DestinationMigration : IAsyncDisposable
     private Task? _finishing;
     private int _fate;
     private int _rootPid;
+    private bool _isRestoredElsewhere;
 
     private DestinationMigration(
         DestinationServerOptions server, StateDirectory stateDirectory, PhaulConnection connection, MigrationRecorder recorder,
@@ -156,7 +157,7 @@ internal sealed partial class DestinationMigration : IAsyncDisposable
     private async Task ReadMessagesAsync(ulong beginRequest, CancellationToken ending)
     {
         _serving = ServeRequestAsync(beginRequest, new SourceMessage { Begin = _begin });
-        while (!_recorder.IsFinal || !_serving.IsCompleted || (State == MigrationState.Running && _sourceResult is null))
+        while (!_recorder.IsFinal || !_serving.IsCompleted || (_sourceResult is null && HasLeftSource))
         {
             var message = await _connection.ReceiveControlAsync(SourceMessage.Parser, ending).ConfigureAwait(false);
             switch (message.BodyCase)
@@ -181,6 +182,9 @@ internal sealed partial class DestinationMigration : IAsyncDisposable
         }
     }
 
+    /// <summary>Whether the source has let go of the program: its result follows.</summary>
+    private bool HasLeftSource => State == MigrationState.Running || _isRestoredElsewhere;
+
     /// <summary>Comes back when the request before it was answered; reading goes on while this one is served.</summary>
     private async Task ServeInTurnAsync(SourceMessage message)
     {
@@ -202,7 +206,7 @@ internal sealed partial class DestinationMigration : IAsyncDisposable
                 SourceMessage.BodyOneofCase.ReceiveImages => await ReceiveImagesAsync().ConfigureAwait(false),
                 SourceMessage.BodyOneofCase.Restore => await RestoreAsync().ConfigureAwait(false),
                 SourceMessage.BodyOneofCase.Commit => new DestinationMessage { Running = await CommitAsync().ConfigureAwait(false) },
-                SourceMessage.BodyOneofCase.Abort => new DestinationMessage { Discarded = await DiscardAsync(message.Abort.Reason).ConfigureAwait(false) },
+                SourceMessage.BodyOneofCase.Abort => await AbortAsync(message.Abort).ConfigureAwait(false),
                 _ => throw new PhaulException(PhaulErrorId.ProtocolError, $"{message.BodyCase} is no request of a migration under way"),
             };
         }
@@ -237,7 +241,7 @@ internal sealed partial class DestinationMigration : IAsyncDisposable
         var checks = await DestinationChecks.RunAsync(
             _begin.Survey, _server, _options, Path.GetDirectoryName(_workDirectory.Path)!, WireEnum.Parse<MigrationMode>(_begin.Mode),
             _calledOff.Token).ConfigureAwait(false);
-        var answer = new Checked();
+        var answer = new Checked { ImagesDirectory = _workDirectory.Path };
         answer.Checks.AddRange(checks.Select(check => new Check
         {
             Name = check.Name,

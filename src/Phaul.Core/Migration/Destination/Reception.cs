@@ -128,6 +128,18 @@ internal sealed class Reception : IAsyncDisposable
         return await RestoreEagerlyAsync(cancellationToken).ConfigureAwait(false);
     }
 
+    /// <summary>What to restore from if most of the memory is to follow; null: that is not worth while.</summary>
+    private LateImages? LateImagesOf(string lastImages)
+    {
+        // A page store dies with this process; CRIU reads the images of a single dump by itself
+        if (_receiver.Iterations.Count == 1)
+            return new LateImages(lastImages, lastImages);
+        if (!_server.LateMemoryOfChains)
+            return null;
+        var store = PageStore.Compose(_receiver.Iterations[^1], Path.Combine(_workDirectory, LateDirectory));
+        return store is null ? null : new LateImages(store.ImagesDirectory, lastImages, store, _format);
+    }
+
     /// <summary>Restores and holds, with all memory.</summary>
     /// <exception cref="CriuException">CRIU could not restore it; nothing is left of it.</exception>
     public Task<HeldTree> RestoreEagerlyAsync(CancellationToken cancellationToken) =>
@@ -141,18 +153,6 @@ internal sealed class Reception : IAsyncDisposable
     {
         await _phaul.DisposeAsync().ConfigureAwait(false);
         _receiver.Dispose();
-    }
-
-    /// <summary>What to restore from if most of the memory is to follow; null: that is not worth while.</summary>
-    private LateImages? LateImagesOf(string lastImages)
-    {
-        // A page store dies with this process; CRIU reads the images of a single dump by itself
-        if (_receiver.Iterations.Count == 1)
-            return new LateImages(lastImages, lastImages);
-        if (!_server.LateMemoryOfChains)
-            return null;
-        var store = PageStore.Compose(_receiver.Iterations[^1], Path.Combine(_workDirectory, LateDirectory));
-        return store is null ? null : new LateImages(store.ImagesDirectory, lastImages, store, _format);
     }
 
     private void RequireSpace(long bytes)

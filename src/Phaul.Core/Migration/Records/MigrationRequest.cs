@@ -25,6 +25,13 @@ public sealed record MigrationRequest
     /// <summary>What CRIU is told about the tree.</summary>
     public ProcessOptions Options { get; init; } = new();
 
+    /// <summary>
+    /// An engine of your own for the last step: it dumps, copies the images that are not pages and restores, in place of Phaul's
+    /// hand-over. The destination's server receives the pages, and keeps them below <see cref="PhaulConfig.RemoteWorkDirectory"/>.
+    /// That there are never two copies and never none is then this engine's affair. Null: Phaul's own.
+    /// </summary>
+    public IPhaulLocal? Local { get; init; }
+
     /// <summary>When pre-copy stops iterating.</summary>
     public ConvergenceOptions Convergence { get; init; } = new();
 

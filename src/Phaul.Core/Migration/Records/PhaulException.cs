@@ -35,6 +35,9 @@ public enum PhaulErrorId
     /// <summary>CRIU could not restore on the destination; the tree was resumed on the source.</summary>
     RestoreFailed,
 
+    /// <summary>The engine of the caller's own (<see cref="MigrationRequest.Local"/>) failed at its last step.</summary>
+    EngineFailed,
+
     /// <summary>Images could not be written, read or verified.</summary>
     ImageTransferFailed,
 

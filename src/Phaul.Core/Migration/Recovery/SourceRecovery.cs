@@ -79,6 +79,10 @@ internal sealed class SourceRecovery
                     return await RollBackAsync("CRIU had resumed the source tree, which has ended since", ProgramState.Gone, cancellationToken).ConfigureAwait(false);
                 case TreeFate.Gone when _mayBeHeld:
                     return await AskAsync(tree.Words, cancellationToken).ConfigureAwait(false);
+                case TreeFate.Gone when contents.Records.Any(record => record is EngineOfOwn):
+                    return await RollBackAsync(
+                        $"{tree.Words}, in the hands of an engine of the operator's own, which alone can say whether it was restored",
+                        ProgramState.Unknown, cancellationToken).ConfigureAwait(false);
                 default:
                     return await RollBackAsync($"{tree.Words}, and nothing had been handed over", ProgramState.Gone, cancellationToken).ConfigureAwait(false);
             }

@@ -69,6 +69,20 @@ internal sealed class CommitDelivery
         return false;
     }
 
+    /// <summary>An engine of the source's own has restored the program: the destination is done with it. Failing is no error.</summary>
+    public async Task ReleaseAsync(RemoteDestination remote)
+    {
+        try
+        {
+            using var limit = new CancellationTokenSource(_request.PeerTimeout);
+            await remote.ReleaseAsync(limit.Token).ConfigureAwait(false);
+        }
+        catch (Exception exception) when (exception is PhaulException or OperationCanceledException)
+        {
+            _recorder.Story($"The destination did not take leave: {exception.Message}");
+        }
+    }
+
     /// <summary>Over the migration's own connection; null: not confirmed, and to be asked again over another one.</summary>
     private async Task<Running?> AskAsync(RemoteDestination remote)
     {

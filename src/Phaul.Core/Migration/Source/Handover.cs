@@ -14,7 +14,7 @@ namespace Phaul;
 /// The last step of a migration: dump, move the images, have the tree restored and held there, let it die here, see that it
 /// is dead, and only then let it run there. The death of the source tree is the commit.
 /// </summary>
-internal sealed class Handover : IPhaulLocal
+internal sealed class Handover : ILastStep
 {
     // Killing is CRIU's last act on a frozen tree and takes milliseconds; large trees give back their memory first.
     private static readonly TimeSpan DeathLimit = TimeSpan.FromSeconds(60);
@@ -45,22 +45,19 @@ internal sealed class Handover : IPhaulLocal
     /// <summary>From just before the freeze to the destination's word that it runs; null before that.</summary>
     public TimeSpan? Downtime { get; private set; }
 
-    /// <summary>The root pid on the destination; null before it runs.</summary>
+    /// <inheritdoc/>
     public int? DestinationPid { get; private set; }
 
-    /// <summary>
-    /// Whether the commit was decided and the tree was not seen to run on here: then whatever fails, the destination must not
-    /// be told to discard its copy, which may be the only one.
-    /// </summary>
+    /// <inheritdoc/>
     public bool IsCommitted { get; private set; }
 
-    /// <summary>Whether the source tree was seen to be gone.</summary>
+    /// <inheritdoc/>
     public bool TreeIsGone { get; private set; }
 
-    /// <summary>Whether the destination may hold a restored tree: it was asked to restore.</summary>
+    /// <inheritdoc/>
     public bool RestoreWasRequested { get; private set; }
 
-    /// <summary>Bytes of images sent.</summary>
+    /// <inheritdoc/>
     public long ImageBytes { get; private set; }
 
     /// <inheritdoc/>

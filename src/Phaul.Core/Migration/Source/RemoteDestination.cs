@@ -33,6 +33,9 @@ internal sealed class RemoteDestination : IPhaulRemote, IAsyncDisposable
     /// <summary>What the next iteration may send at most, so that the destination can check its disk; 0 if not known.</summary>
     public long ExpectedBytes { get; set; }
 
+    /// <summary>Where the destination keeps what it receives; null before <see cref="BeginAsync"/>.</summary>
+    public string? ImagesDirectory { get; private set; }
+
     /// <summary>Connects to the destination of a migration.</summary>
     /// <exception cref="PhaulException">It cannot be reached, or is not who it should be.</exception>
     public static async Task<RemoteDestination> ConnectAsync(MigrationRequest request, CancellationToken cancellationToken) =>
@@ -44,6 +47,7 @@ internal sealed class RemoteDestination : IPhaulRemote, IAsyncDisposable
     {
         var answer = await _conversation.RequestAsync(new SourceMessage { Begin = begin }, DestinationMessage.BodyOneofCase.Checked, cancellationToken)
             .ConfigureAwait(false);
+        ImagesDirectory = answer.Checked.ImagesDirectory is { Length: > 0 } directory ? directory : null;
         return answer.Checked.Checks
             .Select(check => new CheckResult(
                 check.Name, MigrationSide.Destination, Connection.Peer.HostName, WireEnum.Parse<CheckVerdict>(check.Verdict),
@@ -95,6 +99,11 @@ internal sealed class RemoteDestination : IPhaulRemote, IAsyncDisposable
         (await _conversation.RequestAsync(
             new SourceMessage { Abort = new Abort { Reason = reason } }, DestinationMessage.BodyOneofCase.Discarded, cancellationToken)
             .ConfigureAwait(false)).Discarded;
+
+    /// <summary>Ends it without a restore there: an engine of the source's own has done that.</summary>
+    public Task ReleaseAsync(CancellationToken cancellationToken) => _conversation.RequestAsync(
+        new SourceMessage { Abort = new Abort { Reason = "an engine of the source's own restored the program", IsRestoredElsewhere = true } },
+        DestinationMessage.BodyOneofCase.Discarded, cancellationToken);
 
     public async Task<DestinationMessage> SettleAsync(string migrationId, Settle.Types.Verdict verdict, CancellationToken cancellationToken) =>
         await _conversation.RequestAsync(

@@ -11,7 +11,7 @@ namespace Phaul;
 internal static class SourceFailure
 {
     public static PhaulException Explain(
-        Exception exception, MigrationState step, MigrationRequest request, Handover? handover, CancellationToken cancellationToken) => exception switch
+        Exception exception, MigrationState step, MigrationRequest request, CancellationToken cancellationToken) => exception switch
         {
             PhaulException phaul => phaul,
             CriuException criu => new PhaulException(FailureOnWire.ErrorIdOf(criu, MigrationSide.Source, step), criu.Message, criu)

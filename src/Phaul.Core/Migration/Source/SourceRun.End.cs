@@ -10,9 +10,9 @@ internal sealed partial class SourceRun
     /// <summary>Not committed: the destination is to discard what it has. Committed: its copy may be the only one.</summary>
     private async Task CallOffAsync(RemoteDestination remote, Exception exception)
     {
-        if (_handover is { IsCommitted: true })
+        if (_lastStep is { IsCommitted: true })
             return;
-        _heldCopyIsGone = await _delivery.AbortAsync(remote, _handover is { RestoreWasRequested: true }, exception.Message).ConfigureAwait(false);
+        _heldCopyIsGone = await _delivery.AbortAsync(remote, _lastStep is { RestoreWasRequested: true }, exception.Message).ConfigureAwait(false);
         // A lost link takes CRIU's pages away as well, and whoever of the two is told first is chance: the link is the cause
         if (exception is CriuException && !remote.IsConnected)
             await Task.Delay(LinkLossLimit, remote.Broken).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
@@ -33,22 +33,24 @@ internal sealed partial class SourceRun
     public async Task<PhaulException> FailAsync(Exception exception, CancellationToken cancellationToken)
     {
         var step = recorder.State;
-        var error = SourceFailure.Explain(exception, step, request, _handover, cancellationToken);
+        var error = SourceFailure.Explain(exception, step, request, cancellationToken);
         // Where the journal could not take the first state, none can follow.
         if (recorder.States.Count > 0 && !recorder.IsFinal && recorder.State != MigrationState.InDoubt)
         {
             // After the commit nothing that went wrong here says that the tree lives.
             await recorder.EnterIfPossibleAsync(
-                _handover is { IsCommitted: true } ? MigrationState.InDoubt : MigrationState.RolledBack, error.Message, durable: true)
+                _lastStep is { IsCommitted: true } ? MigrationState.InDoubt : MigrationState.RolledBack, error.Message, durable: true)
                 .ConfigureAwait(false);
         }
 
         var programState = recorder.State switch
         {
+            // Gone from here; whether it was restored elsewhere is known to the engine alone
+            MigrationState.RolledBack when request.Local is not null && _lastStep is { TreeIsGone: true } => ProgramState.Unknown,
             MigrationState.RolledBack => SourceFailure.StateOf(tree),
             MigrationState.Completed => ProgramState.RunningOnDestination,
             MigrationState.InDoubt when error.ProgramState == ProgramState.RunningOnSource =>
-                _handover is { TreeIsGone: true } ? ProgramState.HeldOnDestination : ProgramState.Unknown,
+                _lastStep is { TreeIsGone: true } ? ProgramState.HeldOnDestination : ProgramState.Unknown,
             _ => error.ProgramState,
         };
         var result = await FinishAsync(error, programState).ConfigureAwait(false);
@@ -83,13 +85,13 @@ internal sealed partial class SourceRun
             DestinationHost = _connection?.Peer.HostName ?? request.Destination.Host ?? request.Destination.ToString(),
             Pid = request.Pid,
             ProcessName = tree.Root.Command,
-            DestinationPid = _handover?.DestinationPid,
+            DestinationPid = _lastStep?.DestinationPid,
             StartTime = recorder.StartTime,
             Duration = recorder.Elapsed,
-            Downtime = _handover?.Downtime,
+            Downtime = _lastStep?.Downtime,
             BytesSent = _connection?.BytesSent ?? 0,
             PageBytes = _relay?.BytesToPeer ?? 0,
-            ImageBytes = _handover?.ImageBytes ?? 0,
+            ImageBytes = _lastStep?.ImageBytes ?? 0,
             PagesWritten = iterations.Sum(iteration => iteration.PagesWritten),
             IterationCount = iterations.Count,
             States = recorder.States,

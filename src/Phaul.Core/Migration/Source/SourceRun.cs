@@ -19,7 +19,7 @@ internal sealed partial class SourceRun(
     private readonly CommitDelivery _delivery = new(request, recorder);
     private PhaulConnection? _connection;
     private PageRelay? _relay;
-    private Handover? _handover;
+    private ILastStep? _lastStep;
     private bool _heldCopyIsGone = true;
 
     private bool TracksMemory => preflight.Mode is MigrationMode.PreCopy or MigrationMode.Hybrid;
@@ -46,6 +46,8 @@ internal sealed partial class SourceRun(
             throw;
         }
 
+        if (request.Local is not null)
+            await _delivery.ReleaseAsync(remote).ConfigureAwait(false);
         await TellResultAsync(remote).ConfigureAwait(false);
     }
 
@@ -85,17 +87,13 @@ internal sealed partial class SourceRun(
             await recorder.EnterAsync(MigrationState.PreCopying).ConfigureAwait(false);
         await JitWarmUp.Completion.WaitAsync(gate.CallOffToken).ConfigureAwait(false);
 
-        _handover = new Handover(remote, remote.Connection.OpenChannel(ChannelId.Images), recorder, _delivery, gate, request)
-        {
-            // What is frozen is not to wait for the sake of others, unless that was asked for.
-            Limit = request.LimitFrozenPart ? null : limit,
-        };
+        _lastStep = LastStep(remote, gate, limit);
         remote.ExpectedBytes = preflight.MemoryBytes;
-        await new PhaulClient(_handover, remote, Config(criuSocket, relay))
+        await new PhaulClient(_lastStep, remote, Config(criuSocket, relay, remote))
             .MigrateAsync(iteration => RecordAsync(iteration, remote), gate.CallOffToken).ConfigureAwait(false);
     }
 
-    private PhaulConfig Config(Socket criuSocket, PageRelay relay) => new()
+    private PhaulConfig Config(Socket criuSocket, PageRelay relay, RemoteDestination remote) => new()
     {
         Pid = request.Pid,
         MemorySocket = criuSocket,
@@ -106,7 +104,16 @@ internal sealed partial class SourceRun(
         TrackMemory = TracksMemory,
         MigrationId = recorder.MigrationId,
         PageByteCounter = () => relay.BytesToPeer,
+        RemoteWorkDirectory = remote.ImagesDirectory,
     };
+
+    private ILastStep LastStep(RemoteDestination remote, CommitGate gate, BandwidthLimit? limit) => request.Local is { } engine
+        ? new OwnEngine(engine, recorder)
+        : new Handover(remote, remote.Connection.OpenChannel(ChannelId.Images), recorder, _delivery, gate, request)
+        {
+            // What is frozen is not to wait for the sake of others, unless that was asked for.
+            Limit = request.LimitFrozenPart ? null : limit,
+        };
 
     private static void Cut(Socket socket)
     {
