@@ -1,38 +1,26 @@
-// `criu lazy-pages`: gives a restored tree its memory while it runs already, out of the images on this host or a page store.
+// `criu lazy-pages`: gives a restored tree its memory while it runs already, out of the images on this host.
 
 using System.Diagnostics;
 using System.Net.Sockets;
 using System.Runtime.InteropServices;
 using Microsoft.Win32.SafeHandles;
-using Phaul.Images.Pages;
+using Phaul.Memory;
 using Phaul.Native;
 using Phaul.Procfs;
 
 namespace Phaul.Criu;
 
-/// <summary>A restore whose memory is late in part.</summary>
-/// <param name="Directory">What is restored from.</param>
-/// <param name="WorkDirectory">Where CRIU writes its logs.</param>
-/// <param name="Store">Has the late pages; null: the directory's own images have them.</param>
-/// <param name="Format">What CRIU on this host speaks to a page server.</param>
-internal sealed record LateImages(string Directory, string WorkDirectory, PageStore? Store = null, PageServerFormat Format = PageServerFormat.Long);
-
 /// <summary>
 /// One daemon for one restore (criu(8), "lazy-pages"). A process of its own, and it goes on when this one dies: a tree whose
-/// daemon ends too early reads zeros where its memory was, unless somebody else holds it (<see cref="HoldMemoryAsync"/>). One that
-/// asks a page store waits for ever if the store's process dies, and the tree with it: it holds the store's end of their socket
-/// itself, and so does not see it end.
+/// daemon ends too early reads zeros where its memory was, unless somebody else holds it (<see cref="HoldMemoryAsync"/>).
 /// </summary>
-internal sealed class LazyPagesDaemon : IAsyncDisposable
+internal sealed class LazyPagesDaemon : ILateMemory
 {
     public const string Log = "lazy-pages.log";
 
     private const string Command = "lazy-pages";
     private const string UserFaultDescriptor = "anon_inode:[userfaultfd]";
     private const int StatusDescriptor = 3;
-    private const int PagesDescriptor = 4;
-    private const int StoreEndDescriptor = 5;
-    private const int StoreBuffer = 4 << 20;
     private static readonly TimeSpan ReadyLimit = TimeSpan.FromSeconds(30);
     private static readonly TimeSpan EndLimit = TimeSpan.FromSeconds(30);
     private static readonly TimeSpan HandOverLimit = TimeSpan.FromSeconds(2);
@@ -42,10 +30,8 @@ internal sealed class LazyPagesDaemon : IAsyncDisposable
     private readonly List<(int Number, SafeFileHandle Descriptor)> _held = [];
     private readonly CancellationTokenSource _disposing = new();
     private Task _watching = Task.CompletedTask;
-    private readonly PageStoreServer? _pages;
 
-    private LazyPagesDaemon(ChildProcess process, string workDirectory, PageStoreServer? pages) =>
-        (_process, _workDirectory, _pages) = (process, workDirectory, pages);
+    private LazyPagesDaemon(ChildProcess process, string workDirectory) => (_process, _workDirectory) = (process, workDirectory);
 
     /// <summary>Whether its criu and this kernel can restore so, by CRIU's own check (userfaultfd).</summary>
     /// <exception cref="OperationCanceledException">Cancelled.</exception>
@@ -99,11 +85,11 @@ internal sealed class LazyPagesDaemon : IAsyncDisposable
 
     /// <summary>Starts it and comes back when a restore can connect to it.</summary>
     /// <param name="criuPath">The binary.</param>
-    /// <param name="images">What is restored, and where the late part of it is.</param>
+    /// <param name="images">The directory that is restored from.</param>
     /// <param name="logLevel">CRIU's, 0 to 4.</param>
     /// <param name="cancellationToken">Gives up.</param>
     /// <exception cref="PhaulException">RestoreFailed: it could not be started, or ended, or was not ready in time.</exception>
-    public static async Task<LazyPagesDaemon> StartAsync(string criuPath, LateImages images, int logLevel, CancellationToken cancellationToken)
+    public static async Task<LazyPagesDaemon> StartAsync(string criuPath, string images, int logLevel, CancellationToken cancellationToken)
     {
         var (ready, status) = SocketPair.CreateStream();
         using (ready)
@@ -130,39 +116,26 @@ internal sealed class LazyPagesDaemon : IAsyncDisposable
         }
     }
 
-    private static LazyPagesDaemon Start(string criuPath, LateImages images, int logLevel, Socket status)
+    private static LazyPagesDaemon Start(string criuPath, string images, int logLevel, Socket status)
     {
-        List<string> arguments =
-        [
-            Command, "-D", images.Directory, "-W", images.WorkDirectory, "-o", Log, $"-v{logLevel}", "--status-fd", $"{StatusDescriptor}",
-        ];
-        var descriptors = new Dictionary<int, SafeHandle> { [StatusDescriptor] = status.SafeHandle };
-        Socket? store = null, criu = null;
         try
         {
-            if (images.Store is not null)
-            {
-                (store, criu) = SocketPair.CreateStream(StoreBuffer);
-                arguments.AddRange(["--page-server", "--ps-socket", $"{PagesDescriptor}"]);
-                descriptors[PagesDescriptor] = criu.SafeHandle;
-                descriptors[StoreEndDescriptor] = store.SafeHandle;
-            }
-
             // Not a pipe to this process, which may end first
             using var nowhere = File.OpenHandle("/dev/null", FileMode.Open, FileAccess.Write);
-            var process = ChildProcess.Start(
-                new ProcessStart { File = criuPath, Arguments = arguments, Output = nowhere, Error = nowhere, Descriptors = descriptors });
-            var pages = images.Store is null ? null : new PageStoreServer(store!, images.Store, images.Format);
-            return new LazyPagesDaemon(process, images.WorkDirectory, pages);
+            return new LazyPagesDaemon(
+                ChildProcess.Start(new ProcessStart
+                {
+                    File = criuPath,
+                    Arguments = [Command, "-D", images, "-o", Log, $"-v{logLevel}", "--status-fd", $"{StatusDescriptor}"],
+                    Output = nowhere,
+                    Error = nowhere,
+                    Descriptors = new Dictionary<int, SafeHandle> { [StatusDescriptor] = status.SafeHandle },
+                }),
+                images);
         }
-        catch (Exception exception) when (exception is NativeException or IOException or SocketException)
+        catch (Exception exception) when (exception is NativeException or IOException)
         {
-            store?.Dispose();
             throw new PhaulException(PhaulErrorId.RestoreFailed, $"criu lazy-pages could not be started: {exception.Message}", exception);
-        }
-        finally
-        {
-            criu?.Dispose();
         }
     }
 
@@ -229,8 +202,8 @@ internal sealed class LazyPagesDaemon : IAsyncDisposable
     private bool IsTheDaemons((int Number, SafeFileHandle Descriptor) held) =>
         Libc.CompareFiles(Environment.ProcessId, (int)held.Descriptor.DangerousGetHandle(), _process.Pid, held.Number) == 0;
 
-    /// <summary>Whether it gets the memory from this process, out of a page store.</summary>
-    public bool AsksThisProcess => _pages is not null;
+    /// <inheritdoc/>
+    public bool NeedsThisProcess => false;
 
     /// <summary>Whether it was killed, as opposed to having found something that it could not do.</summary>
     public bool WasKilled { get; private set; }
@@ -239,10 +212,7 @@ internal sealed class LazyPagesDaemon : IAsyncDisposable
     /// <exception cref="PhaulException">RestoreFailed: it ended before that, or cannot be given what it asks for.</exception>
     public async Task WaitAsync(CancellationToken cancellationToken)
     {
-        var exit = _process.WaitForExitAsync(cancellationToken);
-        if (_pages is not null && await Task.WhenAny(exit, _pages.Completion).ConfigureAwait(false) != exit)
-            await _pages.Completion.ConfigureAwait(false);
-        var status = await exit.ConfigureAwait(false);
+        var status = await _process.WaitForExitAsync(cancellationToken).ConfigureAwait(false);
         WasKilled = status.Signal is not null;
         if (!status.IsSuccess)
             throw Failed($"ended with {status}");
@@ -257,8 +227,6 @@ internal sealed class LazyPagesDaemon : IAsyncDisposable
         // CRIU tries out what the kernel can do in children that wait to be killed
         _process.KillGroup();
         await _process.DisposeAsync().ConfigureAwait(false);
-        if (_pages is not null)
-            await _pages.DisposeAsync().ConfigureAwait(false);
     }
 
     /// <summary>Leaves it alone: it ends by itself, when it has delivered everything.</summary>
@@ -266,8 +234,6 @@ internal sealed class LazyPagesDaemon : IAsyncDisposable
     {
         await EndWatchAsync().ConfigureAwait(false);
         await _process.ReleaseAsync().ConfigureAwait(false);
-        if (_pages is not null)
-            await _pages.DisposeAsync().ConfigureAwait(false);
     }
 
     private async Task EndWatchAsync()

@@ -3,6 +3,7 @@
 using System.Net.Sockets;
 using Phaul.Images;
 using Phaul.Images.Pages;
+using Phaul.Memory;
 using Phaul.Native;
 using Phaul.Transport;
 
@@ -15,6 +16,7 @@ namespace Phaul;
 internal static class PagePathRehearsal
 {
     private const int Pages = 256;
+    private const ulong Task1 = 1;
     private static readonly TimeSpan Limit = TimeSpan.FromSeconds(5);
 
     /// <summary>Runs it. Never fails: a migration can do without.</summary>
@@ -39,7 +41,8 @@ internal static class PagePathRehearsal
         }
     }
 
-    private static async Task RunAsync(DirectoryInfo directory, CancellationToken cancellationToken)
+    /// <summary>The same below a directory, and fails if anything does.</summary>
+    internal static async Task RunAsync(DirectoryInfo directory, CancellationToken cancellationToken)
     {
         var (one, other) = SocketPair.CreateStream();
         var opening = PhaulConnection.OpenAsync(new NetworkStream(one, ownsSocket: true), ConnectionRole.Initiator, "rehearsal", null, cancellationToken);
@@ -65,16 +68,30 @@ internal static class PagePathRehearsal
         await ImageReceiver.ReceiveAsync(received.FullName, destination.OpenChannel(ChannelId.Images), cancellationToken: cancellationToken)
             .ConfigureAwait(false);
         await sending.ConfigureAwait(false);
+        await GiveAsync(receiver.Iterations[^1], Path.Combine(directory.FullName, "late"), cancellationToken).ConfigureAwait(false);
+    }
+
+    /// <summary>The page store of what was received, and a restore of nothing that asks for it.</summary>
+    private static async Task GiveAsync(ReceivedIteration iteration, string directory, CancellationToken cancellationToken)
+    {
+        LateMappings.Write(iteration.Directory, Task1, [new LateMappings.Mapping((ulong)Environment.SystemPageSize, ulong.MaxValue)]);
+        var store = PageStore.Compose(iteration, directory)!;
+        await using var server = await MemoryServer.StartAsync(store, directory).ConfigureAwait(false);
+        using var criu = new Socket(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified);
+        await criu.ConnectAsync(new UnixDomainSocketEndPoint(Path.Combine(directory, MemoryServer.SocketName)), cancellationToken).ConfigureAwait(false);
+        store.Read(Task1, store.RangesOf(Task1).First().ImageStart, new byte[Environment.SystemPageSize]);
+        await criu.SendAsync(BitConverter.GetBytes(MemoryServer.RestoreFinished), SocketFlags.None, cancellationToken).ConfigureAwait(false);
+        await server.WaitAsync(cancellationToken).ConfigureAwait(false);
     }
 
     private static async Task SendPagesAsync(Socket criu, CancellationToken cancellationToken)
     {
-        var owner = new PageOwner(PageOwnerKind.Task, 1).OnWire;
+        var owner = new PageOwner(PageOwnerKind.Task, Task1).OnWire;
         var content = new byte[Pages * Environment.SystemPageSize];
         await SendAsync(criu, new PageServerHeader(PageServerCommand.OpenAndAnswer, 0, 0, 0, owner), default, cancellationToken).ConfigureAwait(false);
         await criu.ReceiveAsync(new byte[1], SocketFlags.None, cancellationToken).ConfigureAwait(false);
         await SendAsync(
-            criu, new PageServerHeader(PageServerCommand.AddWithFlags, PagemapFlags.Present, Pages, (ulong)content.Length, owner), content,
+            criu, new PageServerHeader(PageServerCommand.AddWithFlags, PagemapFlags.Present | PagemapFlags.Lazy, Pages, (ulong)content.Length, owner), content,
             cancellationToken).ConfigureAwait(false);
         await SendAsync(criu, new PageServerHeader(PageServerCommand.ForceClose, 0, 0, 0, 0), default, cancellationToken).ConfigureAwait(false);
         await criu.ReceiveAsync(new byte[sizeof(int)], SocketFlags.None, cancellationToken).ConfigureAwait(false);

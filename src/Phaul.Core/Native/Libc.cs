@@ -17,6 +17,8 @@ internal static unsafe partial class Libc
     public const int Eagain = 11;
     public const int Eacces = 13;
     public const int Enotdir = 20;
+    public const int Enospc = 28;
+    public const int Eexist = 17;
     public const int Epipe = 32;
     public const int Emsgsize = 90;
     public const int Econnreset = 104;
@@ -173,6 +175,9 @@ internal static unsafe partial class Libc
 
     [LibraryImport(Library, EntryPoint = "pipe2", SetLastError = true)]
     public static partial int Pipe(int* descriptors, int flags);
+
+    [LibraryImport(Library, EntryPoint = "ioctl", SetLastError = true)]
+    public static partial int Control(int descriptor, nuint request, void* argument);
 
     [LibraryImport(Library, EntryPoint = "fcntl", SetLastError = true)]
     public static partial int Fcntl(int descriptor, int command, int argument);

@@ -34,7 +34,7 @@ internal static class LateMappings
     /// <exception cref="PhaulException">RestoreFailed: the image is absent or damaged.</exception>
     public static IReadOnlyList<Mapping> Read(string directory, ulong pid)
     {
-        string path = Path.Combine(directory, $"mm-{pid}.img");
+        string path = PathOf(directory, pid);
         try
         {
             if (new FileInfo(path).Length > LongestImage)
@@ -64,6 +64,22 @@ internal static class LateMappings
             throw Damaged(path, exception.Message, exception);
         }
     }
+
+    /// <summary>Writes an image that says nothing but this.</summary>
+    /// <exception cref="IOException">It cannot be written.</exception>
+    public static void Write(string directory, ulong pid, IEnumerable<Mapping> mappings)
+    {
+        var entry = new MmEntry();
+        entry.Vmas.AddRange(mappings.Select(mapping => new VmaEntry { Start = mapping.Start, End = mapping.End, Flags = Private | Anonymous, Status = 0 }));
+        var image = new byte[HeaderSize + entry.CalculateSize()];
+        BinaryPrimitives.WriteUInt32LittleEndian(image, PagemapImage.CommonMagic);
+        BinaryPrimitives.WriteUInt32LittleEndian(image.AsSpan(4), MmMagic);
+        BinaryPrimitives.WriteUInt32LittleEndian(image.AsSpan(8), (uint)entry.CalculateSize());
+        entry.WriteTo(image.AsSpan(HeaderSize));
+        File.WriteAllBytes(PathOf(directory, pid), image);
+    }
+
+    private static string PathOf(string directory, ulong pid) => Path.Combine(directory, $"mm-{pid}.img");
 
     private static bool MayBeLate(uint flags, uint status) =>
         (flags & (Private | Anonymous | Locked | HugePages)) == (Private | Anonymous) && (status & (Vsyscall | Vdso | Vvar)) == 0;

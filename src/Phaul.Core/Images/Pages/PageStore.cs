@@ -1,6 +1,7 @@
 // The destination's page store: where every page of every task is, whatever iteration brought it, for a tree that runs already.
 
 using System.Buffers;
+using Phaul.Memory;
 using Phaul.Native;
 
 namespace Phaul.Images.Pages;
@@ -68,6 +69,11 @@ internal sealed class PageStore
                 PhaulErrorId.RestoreFailed, $"Images for a restore with late memory could not be made in {directory}: {exception.Message}", exception);
         }
     }
+
+    /// <summary>Where a task's late pages are, ascending.</summary>
+    public IEnumerable<LateRange> RangesOf(ulong owner) => _late.TryGetValue(owner, out var pieces)
+        ? pieces.Select(piece => new LateRange(piece.Address, piece.End, piece.Address))
+        : [];
 
     /// <summary>Reads late pages: as many as there are beside each other from an address on, and room for.</summary>
     /// <param name="owner">A task's pid, which is how CRIU names it when it asks.</param>

@@ -58,12 +58,6 @@ public sealed record DestinationServerOptions
 
     /// <summary>Raise a <see cref="CriuLogEvent"/> for each line that CRIU logs on this host.</summary>
     public bool FollowCriuLog { get; init; }
-
-    /// <summary>
-    /// Whether a program whose memory came in iterations may run before it has all of it, out of the page store. Default false: a program
-    /// that forked meanwhile was seen to stand still, once under load, and why is not known.
-    /// </summary>
-    public bool LateMemoryOfChains { get; init; }
 }
 
 /// <summary>The life of a server.</summary>

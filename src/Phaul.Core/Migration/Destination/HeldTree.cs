@@ -2,6 +2,7 @@
 
 using Phaul.Criu;
 using Phaul.Engines;
+using Phaul.Memory;
 using Phaul.Native;
 
 namespace Phaul;
@@ -23,7 +24,7 @@ internal sealed class HeldTree : IAsyncDisposable
     }
 
     /// <summary>Gives it its memory while it runs already; null if it has all of it.</summary>
-    private LazyPagesDaemon? _lazyPages;
+    private ILateMemory? _lateMemory;
 
     /// <summary>The tree: who is held.</summary>
     public ProcessTree Tree { get; private set; } = null!;
@@ -42,22 +43,24 @@ internal sealed class HeldTree : IAsyncDisposable
     public static async Task<HeldTree> RestoreLazilyAsync(
         CriuClient criu, string criuPath, LateImages images, ProcessOptions options, CancellationToken cancellationToken)
     {
-        var lazyPages = await LazyPagesDaemon.StartAsync(criuPath, images, options.LogLevel, cancellationToken).ConfigureAwait(false);
+        ILateMemory lateMemory = images.Store is { } store
+            ? await MemoryServer.StartAsync(store, images.WorkDirectory).ConfigureAwait(false)
+            : await LazyPagesDaemon.StartAsync(criuPath, images.Directory, options.LogLevel, cancellationToken).ConfigureAwait(false);
         try
         {
-            return await RestoreAndHoldAsync(criu, images, options, lazyPages, cancellationToken).ConfigureAwait(false);
+            return await RestoreAndHoldAsync(criu, images, options, lateMemory, cancellationToken).ConfigureAwait(false);
         }
         catch
         {
-            await lazyPages.DisposeAsync().ConfigureAwait(false);
+            await lateMemory.DisposeAsync().ConfigureAwait(false);
             throw;
         }
     }
 
     private static async Task<HeldTree> RestoreAndHoldAsync(
-        CriuClient criu, LateImages images, ProcessOptions options, LazyPagesDaemon? lazyPages, CancellationToken cancellationToken)
+        CriuClient criu, LateImages images, ProcessOptions options, ILateMemory? lateMemory, CancellationToken cancellationToken)
     {
-        var held = new HeldTree { _lazyPages = lazyPages };
+        var held = new HeldTree { _lateMemory = lateMemory };
         // Once prepared, the source's verdict ends it and nothing else: the caller's token counts until then.
         await using var _ = cancellationToken.Register(held._callOff.Cancel).ConfigureAwait(false);
         held._restoring = held.RunCriuAsync(criu, images, options, held._callOff.Token);
@@ -72,8 +75,8 @@ internal sealed class HeldTree : IAsyncDisposable
         {
             held.Tree = ProcessTree.Capture(await held._prepared.Task.ConfigureAwait(false));
             held._watch = TreeWatch.Open(held.Tree);
-            if (lazyPages is not null)
-                await lazyPages.HoldMemoryAsync(held._watch.Alive.Count, held._callOff.Token).ConfigureAwait(false);
+            if (lateMemory is not null)
+                await lateMemory.HoldMemoryAsync(held._watch.Alive.Count, held._callOff.Token).ConfigureAwait(false);
             return held;
         }
         catch
@@ -116,7 +119,7 @@ internal sealed class HeldTree : IAsyncDisposable
     /// <exception cref="CriuException">CRIU failed at it. What became of the tree is not known; see <see cref="Look"/>.</exception>
     public async Task ResumeAsync()
     {
-        _lazyPages?.WatchHeld();
+        _lateMemory?.WatchHeld();
         if (!_verdict.TrySetResult(true))
             throw new InvalidOperationException("It has been decided already.");
         var first = await Task.WhenAny(_resumed.Task, _restoring).ConfigureAwait(false);
@@ -124,21 +127,21 @@ internal sealed class HeldTree : IAsyncDisposable
     }
 
     /// <summary>Whether some of its memory may not be there yet.</summary>
-    public bool IsLazy => _lazyPages is not null;
+    public bool IsLazy => _lateMemory is not null;
 
     /// <summary>Whether this process gives it that memory, as opposed to a daemon that goes on by itself.</summary>
-    public bool NeedsThisProcess => _lazyPages is { AsksThisProcess: true };
+    public bool NeedsThisProcess => _lateMemory is { NeedsThisProcess: true };
 
     /// <summary>Waits until it has all its memory. Cancelling ends only this wait.</summary>
     /// <exception cref="PhaulException">RestoreFailed: it will not get the rest, and what it reads there is wrong.</exception>
     public Task WaitForMemoryAsync(CancellationToken cancellationToken) =>
-        _lazyPages?.WaitAsync(cancellationToken) ?? Task.CompletedTask;
+        _lateMemory?.WaitAsync(cancellationToken) ?? Task.CompletedTask;
 
     /// <summary>
     /// Whether it has ended while it got its memory, and not for want of it: the daemon then finds nobody to give it to. Only once
     /// <see cref="WaitForMemoryAsync"/> has failed.
     /// </summary>
-    public bool HasEndedByItself => _lazyPages is { WasKilled: false } && _watch.Alive.Count == 0;
+    public bool HasEndedByItself => _lateMemory is { WasKilled: false } && _watch.Alive.Count == 0;
 
     /// <summary>Ends it, and sees that it is gone.</summary>
     /// <returns>Whether it is gone.</returns>
@@ -163,10 +166,10 @@ internal sealed class HeldTree : IAsyncDisposable
     {
         _verdict.TrySetResult(false);
         await ((Task)_restoring).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
-        if (_lazyPages is { } lazyPages)
+        if (_lateMemory is { } lateMemory)
         {
             // A tree that lives may need it still
-            await (_watch.Alive.Count == 0 ? lazyPages.DisposeAsync() : lazyPages.ReleaseAsync()).ConfigureAwait(false);
+            await (_watch.Alive.Count == 0 ? lateMemory.DisposeAsync() : lateMemory.ReleaseAsync()).ConfigureAwait(false);
         }
 
         _watch.Dispose();

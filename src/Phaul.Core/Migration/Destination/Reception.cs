@@ -3,6 +3,7 @@
 using Phaul.Criu;
 using Phaul.Images;
 using Phaul.Images.Pages;
+using Phaul.Memory;
 using Phaul.Native;
 using Phaul.Transport;
 using Phaul.Wire;
@@ -22,7 +23,6 @@ internal sealed class Reception : IAsyncDisposable
     private readonly string _workDirectory;
     private readonly PageReceiver _receiver;
     private readonly PhaulServer _phaul;
-    private PageServerFormat _format;
     private bool _restoresLazily;
 
     private Reception(PhaulConnection connection, DestinationServerOptions server, Begin begin, ProcessOptions options, string workDirectory)
@@ -69,7 +69,6 @@ internal sealed class Reception : IAsyncDisposable
         try
         {
             await reception._phaul.WarmUpAsync(cancellationToken).ConfigureAwait(false);
-            reception._format = PageServerHeader.FormatOf(await reception._phaul.Criu.GetVersionAsync(cancellationToken).ConfigureAwait(false));
             reception._restoresLazily =
                 !begin.EagerRestore && await LazyPagesDaemon.IsSupportedAsync(server.CriuPath, cancellationToken).ConfigureAwait(false);
             await JitWarmUp.Completion.WaitAsync(cancellationToken).ConfigureAwait(false);
@@ -131,13 +130,11 @@ internal sealed class Reception : IAsyncDisposable
     /// <summary>What to restore from if most of the memory is to follow; null: that is not worth while.</summary>
     private LateImages? LateImagesOf(string lastImages)
     {
-        // A page store dies with this process; CRIU reads the images of a single dump by itself
+        // Of a single dump criu lazy-pages reads the images by itself, and goes on if this process dies
         if (_receiver.Iterations.Count == 1)
             return new LateImages(lastImages, lastImages);
-        if (!_server.LateMemoryOfChains)
-            return null;
         var store = PageStore.Compose(_receiver.Iterations[^1], Path.Combine(_workDirectory, LateDirectory));
-        return store is null ? null : new LateImages(store.ImagesDirectory, lastImages, store, _format);
+        return store is null ? null : new LateImages(store.ImagesDirectory, lastImages, store);
     }
 
     /// <summary>Restores and holds, with all memory.</summary>

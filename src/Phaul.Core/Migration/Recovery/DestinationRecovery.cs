@@ -4,6 +4,7 @@ using System.Text.Json;
 using Phaul.Criu;
 using Phaul.Engines;
 using Phaul.Journal;
+using Phaul.Memory;
 using Phaul.Native;
 using Phaul.Preflight;
 using Phaul.Procfs;
@@ -388,8 +389,10 @@ internal sealed class DestinationRecovery
 
     private static async Task EndDaemonsAsync(JournalContents contents)
     {
-        if (contents.Records.OfType<ImagesPlace>().LastOrDefault() is { } images)
-            await LazyPagesDaemon.EndThoseOfAsync(images.Directory).ConfigureAwait(false);
+        if (contents.Records.OfType<ImagesPlace>().LastOrDefault() is not { } images)
+            return;
+        await LazyPagesDaemon.EndThoseOfAsync(images.Directory).ConfigureAwait(false);
+        await DescriptorHolder.EndThoseOfAsync(images.Directory).ConfigureAwait(false);
     }
 
     private static ProcessDescriptor? OpenIfThere(int pid)

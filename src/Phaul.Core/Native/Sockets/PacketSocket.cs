@@ -49,6 +49,34 @@ internal sealed class PacketSocket(SafeFileHandle descriptor) : IDisposable
             await DescriptorWaiter.WaitWritableAsync(Descriptor, cancellationToken).ConfigureAwait(false);
     }
 
+    /// <summary>Sends a message of one byte and a descriptor with it (unix(7), SCM_RIGHTS), if there is room for it.</summary>
+    /// <returns>Whether there was.</returns>
+    /// <exception cref="NativeException">The other end is gone, or too many descriptors are under way.</exception>
+    public unsafe bool TrySendDescriptor(SafeHandle descriptor)
+    {
+        byte one = 0;
+        var vector = new Libc.Vector { Base = (nint)(&one), Length = 1 };
+        var control = stackalloc byte[ControlSpace];
+        *(Libc.ControlHeader*)control = new Libc.ControlHeader
+        {
+            Length = sizeof(Libc.ControlHeader) + sizeof(int),
+            Level = Libc.SocketLevel,
+            Type = Libc.PassRights,
+        };
+        *(int*)(control + sizeof(Libc.ControlHeader)) = (int)descriptor.DangerousGetHandle();
+        var header = new Libc.MessageHeader
+        {
+            Vectors = (nint)(&vector),
+            VectorCount = 1,
+            Control = (nint)control,
+            ControlLength = sizeof(Libc.ControlHeader) + sizeof(int),
+        };
+        nint sent;
+        do sent = Libc.SendMessage((int)Descriptor.DangerousGetHandle(), &header, Libc.MessageDontWait | Libc.MessageNoSignal);
+        while (sent < 0 && Marshal.GetLastPInvokeError() == Libc.Eintr);
+        return sent >= 0 || (Marshal.GetLastPInvokeError() == Libc.Eagain ? false : throw Libc.Failure("sendmsg"));
+    }
+
     /// <summary>Takes one message if there is one.</summary>
     /// <param name="passed">A descriptor that came with the message; the caller owns it.</param>
     /// <returns>

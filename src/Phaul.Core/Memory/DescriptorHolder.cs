@@ -1,0 +1,161 @@
+// Somebody who holds descriptors when this process dies: a program must not read zeros because its memory server was killed.
+
+using System.Text;
+using System.Runtime.InteropServices;
+using Phaul.Native;
+using Phaul.Procfs;
+
+namespace Phaul.Memory;
+
+/// <summary>
+/// A process that sleeps, and has both ends of a socket in which descriptors are under way (unix(7), SCM_RIGHTS): they stay open as
+/// long as it lives, whatever becomes of this process.
+/// </summary>
+internal sealed class DescriptorHolder : IAsyncDisposable
+{
+    private const string Mark = "PHAUL_HOLDS_MEMORY_BELOW";
+    private const int QueueBytes = 4 << 20;
+    private static readonly TimeSpan EndLimit = TimeSpan.FromSeconds(30);
+
+    private readonly object _lock = new();
+    private readonly ChildProcess _process;
+    private readonly PacketSocket _in;
+    private readonly PacketSocket _out;
+    private readonly List<SafeHandle> _held = [];
+
+    private DescriptorHolder(ChildProcess process, PacketSocket into, PacketSocket from) => (_process, _in, _out) = (process, into, from);
+
+    /// <summary>Starts it.</summary>
+    /// <param name="workDirectory">What <see cref="EndThoseOfAsync"/> finds it by.</param>
+    /// <exception cref="NativeException">It cannot be started.</exception>
+    public static DescriptorHolder Start(string workDirectory)
+    {
+        var (into, end) = SocketPair.CreatePacket();
+        var from = new PacketSocket(end);
+        try
+        {
+            into.SetSendBufferSize(QueueBytes);
+            using var nowhere = File.OpenHandle("/dev/null", FileMode.Open, FileAccess.Write);
+            var process = ChildProcess.Start(new ProcessStart
+            {
+                File = "sleep",
+                Arguments = ["infinity"],
+                Environment = new Dictionary<string, string>
+                {
+                    ["PATH"] = Environment.GetEnvironmentVariable("PATH") ?? "/usr/bin:/bin",
+                    [Mark] = workDirectory,
+                },
+                Descriptors = new Dictionary<int, SafeHandle> { [3] = into.Descriptor, [4] = from.Descriptor },
+                Output = nowhere,
+                Error = nowhere,
+            });
+            return new DescriptorHolder(process, into, from);
+        }
+        catch
+        {
+            into.Dispose();
+            from.Dispose();
+            throw;
+        }
+    }
+
+    /// <summary>Ends those that an earlier process left for images below a directory. Only when nothing runs that they hold memory of.</summary>
+    /// <returns>How many were ended.</returns>
+    public static async Task<int> EndThoseOfAsync(string workDirectory)
+    {
+        var ended = 0;
+        foreach (var pid in ProcFileSystem.Host.ReadNumbers("").Where(pid => IsHolderOf(pid, workDirectory)))
+        {
+            try
+            {
+                using var descriptor = ProcessDescriptor.Open(pid);
+                // Looked at again with the pidfd in hand: it is the one that is killed
+                if (!IsHolderOf(pid, workDirectory) || !descriptor.SendSignal(Libc.SignalKill))
+                    continue;
+                await descriptor.WaitForExitAsync(CancellationToken.None).WaitAsync(EndLimit).ConfigureAwait(false);
+                ended++;
+            }
+            catch (Exception exception) when (exception is NativeException or TimeoutException)
+            {
+                // It has just ended, or is on its way out.
+            }
+        }
+
+        return ended;
+    }
+
+    /// <summary>Holds a descriptor, which stays the caller's as well.</summary>
+    /// <returns>Whether it could.</returns>
+    public bool TryHold(SafeHandle descriptor)
+    {
+        lock (_lock)
+        {
+            if (!TrySend(descriptor))
+                return false;
+            _held.Add(descriptor);
+            return true;
+        }
+    }
+
+    /// <summary>Lets go of a descriptor; the caller closes its own afterwards.</summary>
+    public void LetGo(SafeHandle descriptor)
+    {
+        lock (_lock)
+        {
+            if (!_held.Remove(descriptor))
+                return;
+            var queued = _held.Count + 1;
+            // What is under way can only be taken out in order, so all the others are put in once more before: none is ever held by nobody else
+            _held.RemoveAll(other => !TrySend(other));
+            for (; queued > 0 && _out.TryReceive(new byte[1], out var passed) is > 0; queued--)
+                passed?.Dispose();
+        }
+    }
+
+    /// <summary>Leaves it alone with what it holds.</summary>
+    public async ValueTask ReleaseAsync()
+    {
+        await _process.ReleaseAsync().ConfigureAwait(false);
+        _in.Dispose();
+        _out.Dispose();
+    }
+
+    /// <inheritdoc/>
+    public async ValueTask DisposeAsync()
+    {
+        await _process.DisposeAsync().ConfigureAwait(false);
+        _in.Dispose();
+        _out.Dispose();
+    }
+
+    private bool TrySend(SafeHandle descriptor)
+    {
+        try
+        {
+            return _in.TrySendDescriptor(descriptor);
+        }
+        catch (NativeException)
+        {
+            // More than the kernel lets be under way
+            return false;
+        }
+    }
+
+    private static bool IsHolderOf(int pid, string workDirectory)
+    {
+        var prefix = $"{Mark}={Path.TrimEndingDirectorySeparator(workDirectory)}/";
+        return ReadEnvironment(pid).Any(variable => variable.StartsWith(prefix, StringComparison.Ordinal));
+    }
+
+    private static string[] ReadEnvironment(int pid)
+    {
+        try
+        {
+            return Encoding.UTF8.GetString(File.ReadAllBytes($"/proc/{pid}/environ")).Split('\0');
+        }
+        catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
+        {
+            return [];
+        }
+    }
+}

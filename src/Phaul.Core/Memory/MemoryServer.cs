@@ -1,0 +1,254 @@
+// Gives a restored tree its memory out of the page store, in place of `criu lazy-pages`.
+
+using System.Net.Sockets;
+using Microsoft.Win32.SafeHandles;
+using Phaul.Images.Pages;
+using Phaul.Native;
+
+namespace Phaul.Memory;
+
+/// <summary>
+/// One server for one restore: CRIU connects to it as to its own daemon and hands over a userfaultfd for each task (criu/uffd.c). Each
+/// process is served by itself, also those that the tree forks meanwhile. Their descriptors are held by a process beside this one:
+/// if this one is killed, the tree stands still where it lacks memory.
+/// </summary>
+/// <remarks>
+/// CRIU's daemon cannot do this: of a chain of images it delivers the last link, and asked to fetch pages from elsewhere it uses
+/// memory that it has freed when a process ends that it has asked pages for.
+/// </remarks>
+internal sealed class MemoryServer : ILateMemory
+{
+    /// <summary>Where CRIU looks for it (criu/uffd.c), in the restore's work directory.</summary>
+    public const string SocketName = "lazy-pages.socket";
+
+    /// <summary>What CRIU says last (LAZY_PAGES_RESTORE_FINISHED).</summary>
+    public const int RestoreFinished = 0x52535446;
+
+    private static readonly TimeSpan HandOverLimit = TimeSpan.FromSeconds(2);
+
+    private readonly Socket _listener;
+    private readonly DescriptorHolder _holder;
+    private readonly PageStore _store;
+    private readonly CancellationTokenSource _disposing = new();
+    private readonly TaskCompletionSource _runs = new(TaskCreationOptions.RunContinuationsAsynchronously);
+    private readonly TaskCompletionSource _complete = new(TaskCreationOptions.RunContinuationsAsynchronously);
+    private readonly List<Task> _serving = [];
+    private readonly Task _receiving;
+    private TaskCompletionSource _handedOver = new(TaskCreationOptions.RunContinuationsAsynchronously);
+    private int _tasks;
+    private int _unheld;
+
+    private MemoryServer(Socket listener, DescriptorHolder holder, PageStore store)
+    {
+        (_listener, _holder, _store) = (listener, holder, store);
+        _receiving = Task.Run(ReceiveTasksAsync, CancellationToken.None);
+    }
+
+    /// <inheritdoc/>
+    public bool NeedsThisProcess => true;
+
+    /// <inheritdoc/>
+    public bool WasKilled => false;
+
+    /// <summary>Starts it; a restore can connect to it from now on.</summary>
+    /// <param name="store">The late pages.</param>
+    /// <param name="workDirectory">Of the restore, where CRIU looks for the socket.</param>
+    /// <exception cref="PhaulException">RestoreFailed: the socket cannot be made, or no process started.</exception>
+    public static async Task<MemoryServer> StartAsync(PageStore store, string workDirectory)
+    {
+        DescriptorHolder? holder = null;
+        var listener = new Socket(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified);
+        try
+        {
+            holder = DescriptorHolder.Start(workDirectory);
+            File.Delete(Path.Combine(workDirectory, SocketName));
+            // A path by a descriptor: a socket's name may have 107 bytes, and directories be deeper
+            using var directory = DirectoryDescriptor.Open(workDirectory);
+            listener.Bind(new UnixDomainSocketEndPoint($"/proc/self/fd/{DirectoryDescriptor.Number(directory)}/{SocketName}"));
+            listener.Listen(1);
+            return new MemoryServer(listener, holder, store);
+        }
+        catch (Exception exception) when (exception is NativeException or IOException or UnauthorizedAccessException or SocketException)
+        {
+            listener.Dispose();
+            if (holder is not null)
+                await holder.DisposeAsync().ConfigureAwait(false);
+            throw new PhaulException(PhaulErrorId.RestoreFailed, $"No memory server could be started: {exception.Message}", exception);
+        }
+    }
+
+    /// <inheritdoc/>
+    public async Task HoldMemoryAsync(int tasks, CancellationToken cancellationToken)
+    {
+        using var limit = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
+        limit.CancelAfter(HandOverLimit);
+        while (true)
+        {
+            var next = Volatile.Read(ref _handedOver).Task;
+            if (Volatile.Read(ref _tasks) >= tasks)
+                break;
+            try
+            {
+                await (await Task.WhenAny(next, _complete.Task).WaitAsync(limit.Token).ConfigureAwait(false)).ConfigureAwait(false);
+            }
+            catch (OperationCanceledException) when (!cancellationToken.IsCancellationRequested)
+            {
+                throw Failed($"CRIU handed over the memory of {_tasks} tasks, where {tasks} were restored");
+            }
+        }
+
+        if (Volatile.Read(ref _unheld) > 0)
+            throw Failed($"The memory of {_unheld} tasks could not be held by a second process");
+    }
+
+    /// <inheritdoc/>
+    public void WatchHeld()
+    {
+        // What it lets go of nobody else holds
+    }
+
+    /// <inheritdoc/>
+    public Task WaitAsync(CancellationToken cancellationToken) => _complete.Task.WaitAsync(cancellationToken);
+
+    /// <inheritdoc/>
+    public async ValueTask ReleaseAsync()
+    {
+        await StopAsync().ConfigureAwait(false);
+        await (_complete.Task.IsCompletedSuccessfully ? _holder.DisposeAsync() : _holder.ReleaseAsync()).ConfigureAwait(false);
+    }
+
+    /// <inheritdoc/>
+    public async ValueTask DisposeAsync()
+    {
+        await StopAsync().ConfigureAwait(false);
+        await _holder.DisposeAsync().ConfigureAwait(false);
+    }
+
+    private async Task StopAsync()
+    {
+        await _disposing.CancelAsync().ConfigureAwait(false);
+        _listener.Dispose();
+        await _receiving.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        Task[] serving;
+        lock (_serving)
+            serving = [.. _serving];
+        await Task.WhenAll(serving).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        _complete.TrySetCanceled(CancellationToken.None);
+        _disposing.Dispose();
+    }
+
+    /// <summary>CRIU's side of it: for each task its pid and its userfaultfd, or the pid of a zombie, negative; then that all is restored.</summary>
+    private async Task ReceiveTasksAsync()
+    {
+        try
+        {
+            using var connection = await _listener.AcceptAsync(_disposing.Token).ConfigureAwait(false);
+            using var criu = new PacketSocket(new SafeFileHandle(connection.Handle, ownsHandle: false));
+            while (true)
+            {
+                var pid = BitConverter.ToInt32((await ReceiveAsync(criu, sizeof(int)).ConfigureAwait(false)).Bytes);
+                if (pid == RestoreFinished)
+                    break;
+                if (pid < 0)
+                    continue;
+                var (_, passed) = await ReceiveAsync(criu, 1).ConfigureAwait(false);
+                var owner = (ulong)pid;
+                Serve(new LateProcess(
+                    new UserFaultDescriptor(passed ?? throw Failed($"CRIU handed over no memory of task {pid}")),
+                    new LateRanges(_store.RangesOf(owner)), (address, buffer) => _store.Read(owner, address, buffer), Serve));
+                Interlocked.Increment(ref _tasks);
+                Interlocked.Exchange(ref _handedOver, new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously)).TrySetResult();
+            }
+
+            _runs.TrySetResult();
+            await CompleteAsync().ConfigureAwait(false);
+        }
+        catch (OperationCanceledException) when (_disposing.IsCancellationRequested)
+        {
+            // Nobody needs memory from here any more.
+        }
+        catch (Exception exception)
+        {
+            _complete.TrySetException(exception as PhaulException ?? Failed($"Memory cannot be given any more: {exception.Message}", exception));
+        }
+    }
+
+    /// <summary>Ends when every process has all, those that were forked meanwhile included.</summary>
+    private async Task CompleteAsync()
+    {
+        for (var done = 0; ; done++)
+        {
+            Task next;
+            lock (_serving)
+            {
+                if (done == _serving.Count)
+                {
+                    _complete.TrySetResult();
+                    return;
+                }
+
+                next = _serving[done];
+            }
+
+            await next.ConfigureAwait(false);
+        }
+    }
+
+    /// <summary>A process that forks is served while its child is entered here: none is overlooked.</summary>
+    private void Serve(LateProcess process)
+    {
+        if (!_holder.TryHold(process.Fault.Descriptor))
+            Interlocked.Increment(ref _unheld);
+        lock (_serving)
+            _serving.Add(Task.Run(() => ServeAsync(process), CancellationToken.None));
+    }
+
+    private async Task ServeAsync(LateProcess process)
+    {
+        try
+        {
+            await process.ServeAsync(_runs.Task, _disposing.Token).ConfigureAwait(false);
+            // It has all: what it needs from now on are the kernel's zeros
+            _holder.LetGo(process.Fault.Descriptor);
+            process.Dispose();
+        }
+        catch (OperationCanceledException) when (_disposing.IsCancellationRequested)
+        {
+            process.Dispose();
+            throw;
+        }
+        catch (Exception exception)
+        {
+            // Not disposed: it stands still, until it is ended
+            var failure = exception as PhaulException ?? Failed($"Memory cannot be given any more: {exception.Message}", exception);
+            _complete.TrySetException(failure);
+            throw failure;
+        }
+    }
+
+    private async Task<(byte[] Bytes, SafeFileHandle? Passed)> ReceiveAsync(PacketSocket socket, int length)
+    {
+        var bytes = new byte[length];
+        SafeFileHandle? descriptor = null;
+        for (var done = 0; done < length;)
+        {
+            switch (socket.TryReceive(bytes.AsSpan(done), out var passed))
+            {
+                case null:
+                    await DescriptorWaiter.WaitReadableAsync(socket.Descriptor, _disposing.Token).ConfigureAwait(false);
+                    break;
+                case 0:
+                    descriptor?.Dispose();
+                    throw Failed("CRIU ended before it had restored the tree");
+                case { } count:
+                    done += count;
+                    descriptor ??= passed;
+                    break;
+            }
+        }
+
+        return (bytes, descriptor);
+    }
+
+    private static PhaulException Failed(string message, Exception? cause = null) => new(PhaulErrorId.RestoreFailed, message, cause);
+}
