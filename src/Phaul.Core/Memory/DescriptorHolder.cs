@@ -1,7 +1,7 @@
 // Somebody who holds descriptors when this process dies: a program must not read zeros because its memory server was killed.
 
-using System.Text;
 using System.Runtime.InteropServices;
+using System.Text;
 using Phaul.Native;
 using Phaul.Procfs;
 
