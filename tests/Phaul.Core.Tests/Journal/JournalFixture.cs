@@ -105,6 +105,7 @@ internal static class Sample
         new PeerUntold(),
         new PeerTold(),
         new CommitIntent(),
+        new EngineOfOwn(),
         new TreeGone(PagesStillServed: true),
         new MemoryServed(),
         new MemoryLost(),
