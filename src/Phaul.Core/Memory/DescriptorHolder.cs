@@ -34,7 +34,7 @@ internal sealed class DescriptorHolder : IAsyncDisposable
         var from = new PacketSocket(end);
         try
         {
-            into.SetSendBufferSize(QueueBytes);
+            into.ForceSendBufferSize(QueueBytes);
             using var nowhere = File.OpenHandle("/dev/null", FileMode.Open, FileAccess.Write);
             var process = ChildProcess.Start(new ProcessStart
             {
@@ -102,13 +102,27 @@ internal sealed class DescriptorHolder : IAsyncDisposable
     {
         lock (_lock)
         {
-            if (!_held.Remove(descriptor))
+            var index = _held.IndexOf(descriptor);
+            if (index < 0)
                 return;
-            var queued = _held.Count + 1;
-            // What is under way can only be taken out in order, so all the others are put in once more before: none is ever held by nobody else
-            _held.RemoveAll(other => !TrySend(other));
-            for (; queued > 0 && _out.TryReceive(new byte[1], out var passed) is > 0; queued--)
-                passed?.Dispose();
+            // What is under way comes out in the order in which it went in, so every other is put in once more right before it
+            // comes out: none is ever held by nobody
+            for (var i = 0; i < _held.Count; i++)
+            {
+                if (i != index && !TrySend(_held[i]))
+                {
+                    // Better held by this process alone than by somebody who never lets go
+                    while (_out.TryReceive(new byte[1], out var one) is > 0)
+                        one?.Dispose();
+                    _held.Clear();
+                    return;
+                }
+
+                if (_out.TryReceive(new byte[1], out var passed) is > 0)
+                    passed?.Dispose();
+            }
+
+            _held.RemoveAt(index);
         }
     }
 

@@ -17,11 +17,12 @@ internal sealed class LateProcess(UserFaultDescriptor fault, LateRanges ranges, 
     // Whoever waits for one page will soon want its neighbours; more would have it wait for them
     private const int FaultBytes = 64 << 10;
     private const int FillBytes = 256 << 10;
+    private const int SoonRounds = 20;
     private static readonly int PageSize = Environment.SystemPageSize;
 
     private readonly Queue<ulong> _faults = new();
     private bool _isGone;
-    private bool _byPage;
+    private int _rounds;
 
     /// <summary>The process's userfaultfd: as long as anybody holds it, it waits for what it lacks.</summary>
     public UserFaultDescriptor Fault => fault;
@@ -44,12 +45,11 @@ internal sealed class LateProcess(UserFaultDescriptor fault, LateRanges ranges, 
                 if (ranges.IsEmpty && _faults.Count == 0 && runs.IsCompleted)
                     return;
                 if (news || served)
-                    continue;
-                // It is just changing its mappings: the kernel says how in a moment
-                if (_faults.Count > 0)
-                    await Task.Yield();
+                    _rounds = 0;
+                else if (_faults.Count > 0)
+                    await ChangedAsync(cancellationToken).ConfigureAwait(false);
                 else if (runs.IsCompleted)
-                    await FillAsync(buffer).ConfigureAwait(false);
+                    await FillAsync(buffer, cancellationToken).ConfigureAwait(false);
                 else
                     await NewsOrRunAsync(runs, cancellationToken).ConfigureAwait(false);
             }
@@ -141,21 +141,35 @@ internal sealed class LateProcess(UserFaultDescriptor fault, LateRanges ranges, 
         }
     }
 
-    private async Task FillAsync(byte[] buffer)
+    private async Task FillAsync(byte[] buffer, CancellationToken cancellationToken)
     {
         if (!Give(ranges.First, FillBytes, buffer))
+        {
+            await ChangedAsync(cancellationToken).ConfigureAwait(false);
+            return;
+        }
+
+        _rounds = 0;
+        // There may be many processes, and few threads for all of them
+        await Task.Yield();
+    }
+
+    /// <summary>It is just changing its mappings: the kernel says how in a moment, or after a while if it is large.</summary>
+    private async Task ChangedAsync(CancellationToken cancellationToken)
+    {
+        if (++_rounds < SoonRounds)
             await Task.Yield();
+        else
+            await Task.Delay(1, cancellationToken).ConfigureAwait(false);
     }
 
     /// <summary>Gives as much from a range's beginning on.</summary>
     /// <returns>False: it is just changing its mappings.</returns>
     private bool Give(LateRange range, int most, byte[] buffer)
     {
-        most = _byPage ? PageSize : most;
         var length = read(range.ImageStart, buffer.AsSpan(0, (int)Math.Min((ulong)most, range.End - range.Start)));
         if (length == 0)
             throw new PhaulException(PhaulErrorId.RestoreFailed, $"The memory at 0x{range.ImageStart:x} was never received");
-        _byPage = false;
         switch (fault.TryCopy(range.Start, buffer.AsSpan(0, length), out var given))
         {
             case UserFaultAnswer.Given:
@@ -168,12 +182,42 @@ internal sealed class LateProcess(UserFaultDescriptor fault, LateRanges ranges, 
                 return true;
             // The program has split a mapping: what does not fit as a whole may do so by the page
             case UserFaultAnswer.NotMapped when length > PageSize:
-                _byPage = true;
-                return true;
+                return GiveByPage(range, buffer.AsSpan(0, length));
             default:
-                fault.WakeAt(range.Start, PageSize);
-                ranges.Remove(range.Start, range.Start + (ulong)PageSize);
+                GiveUp(range.Start);
                 return true;
         }
+    }
+
+    private bool GiveByPage(LateRange range, ReadOnlySpan<byte> pages)
+    {
+        for (var at = 0; at < pages.Length; at += PageSize)
+        {
+            var address = range.Start + (ulong)at;
+            switch (fault.TryCopy(address, pages.Slice(at, PageSize), out _))
+            {
+                case UserFaultAnswer.Given:
+                    ranges.Remove(address, address + (ulong)PageSize);
+                    break;
+                case UserFaultAnswer.Changing:
+                    // What was given is no news to the kernel, but it is to whoever asks again
+                    return at > 0;
+                case UserFaultAnswer.Gone:
+                    _isGone = true;
+                    return true;
+                default:
+                    GiveUp(address);
+                    break;
+            }
+        }
+
+        return true;
+    }
+
+    /// <summary>The page is there, or there is no place for it: whoever waits for it shall see for himself.</summary>
+    private void GiveUp(ulong address)
+    {
+        ranges.Remove(address, address + (ulong)PageSize);
+        fault.WakeAt(address, PageSize);
     }
 }

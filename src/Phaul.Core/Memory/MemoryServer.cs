@@ -27,20 +27,22 @@ internal sealed class MemoryServer : ILateMemory
     private static readonly TimeSpan HandOverLimit = TimeSpan.FromSeconds(2);
 
     private readonly Socket _listener;
+    private readonly SafeFileHandle _directory;
     private readonly DescriptorHolder _holder;
     private readonly PageStore _store;
     private readonly CancellationTokenSource _disposing = new();
     private readonly TaskCompletionSource _runs = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private readonly TaskCompletionSource _complete = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private readonly List<Task> _serving = [];
+    private readonly List<LateProcess> _processes = [];
     private readonly Task _receiving;
     private TaskCompletionSource _handedOver = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private int _tasks;
     private int _unheld;
 
-    private MemoryServer(Socket listener, DescriptorHolder holder, PageStore store)
+    private MemoryServer(Socket listener, SafeFileHandle directory, DescriptorHolder holder, PageStore store)
     {
-        (_listener, _holder, _store) = (listener, holder, store);
+        (_listener, _directory, _holder, _store) = (listener, directory, holder, store);
         _receiving = Task.Run(ReceiveTasksAsync, CancellationToken.None);
     }
 
@@ -57,20 +59,22 @@ internal sealed class MemoryServer : ILateMemory
     public static async Task<MemoryServer> StartAsync(PageStore store, string workDirectory)
     {
         DescriptorHolder? holder = null;
+        SafeFileHandle? directory = null;
         var listener = new Socket(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified);
         try
         {
             holder = DescriptorHolder.Start(workDirectory);
             File.Delete(Path.Combine(workDirectory, SocketName));
             // A path by a descriptor: a socket's name may have 107 bytes, and directories be deeper
-            using var directory = DirectoryDescriptor.Open(workDirectory);
+            directory = DirectoryDescriptor.Open(workDirectory);
             listener.Bind(new UnixDomainSocketEndPoint($"/proc/self/fd/{DirectoryDescriptor.Number(directory)}/{SocketName}"));
             listener.Listen(1);
-            return new MemoryServer(listener, holder, store);
+            return new MemoryServer(listener, directory, holder, store);
         }
         catch (Exception exception) when (exception is NativeException or IOException or UnauthorizedAccessException or SocketException)
         {
             listener.Dispose();
+            directory?.Dispose();
             if (holder is not null)
                 await holder.DisposeAsync().ConfigureAwait(false);
             throw new PhaulException(PhaulErrorId.RestoreFailed, $"No memory server could be started: {exception.Message}", exception);
@@ -127,12 +131,24 @@ internal sealed class MemoryServer : ILateMemory
     private async Task StopAsync()
     {
         await _disposing.CancelAsync().ConfigureAwait(false);
+        // Its path goes by this descriptor, which must not be another's by then
         _listener.Dispose();
+        _directory.Dispose();
         await _receiving.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
-        Task[] serving;
-        lock (_serving)
-            serving = [.. _serving];
-        await Task.WhenAll(serving).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        // A process that forks in its last moment brings another one
+        for (var ended = 0; ;)
+        {
+            Task[] serving;
+            lock (_serving)
+                serving = [.. _serving];
+            if (serving.Length == ended)
+                break;
+            ended = serving.Length;
+            await Task.WhenAll(serving).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        }
+
+        // Not before: while one is let go of, the others are put to the holder again
+        _processes.ForEach(process => process.Dispose());
         _complete.TrySetCanceled(CancellationToken.None);
         _disposing.Dispose();
     }
@@ -200,7 +216,10 @@ internal sealed class MemoryServer : ILateMemory
         if (!_holder.TryHold(process.Fault.Descriptor))
             Interlocked.Increment(ref _unheld);
         lock (_serving)
+        {
+            _processes.Add(process);
             _serving.Add(Task.Run(() => ServeAsync(process), CancellationToken.None));
+        }
     }
 
     private async Task ServeAsync(LateProcess process)
@@ -214,12 +233,11 @@ internal sealed class MemoryServer : ILateMemory
         }
         catch (OperationCanceledException) when (_disposing.IsCancellationRequested)
         {
-            process.Dispose();
+            // It stands still where it lacks memory, and so it does after a failure, until it is ended.
             throw;
         }
         catch (Exception exception)
         {
-            // Not disposed: it stands still, until it is ended
             var failure = exception as PhaulException ?? Failed($"Memory cannot be given any more: {exception.Message}", exception);
             _complete.TrySetException(failure);
             throw failure;

@@ -39,6 +39,7 @@ internal static unsafe partial class Libc
     public const int SocketLevel = 1; // SOL_SOCKET
     public const int SendBufferSize = 7; // SO_SNDBUF
     public const int ReceiveBufferSize = 8; // SO_RCVBUF
+    public const int SendBufferSizeForce = 32; // SO_SNDBUFFORCE
     public const int PassRights = 1; // SCM_RIGHTS
     public const int MessageTruncate = 0x20;
     public const int MessageDontWait = 0x40;

@@ -60,6 +60,7 @@ public sealed class PhaulCriu
         {
             try
             {
+                cancellationToken.ThrowIfCancellationRequested();
                 work();
                 done.TrySetResult();
             }
@@ -68,6 +69,7 @@ public sealed class PhaulCriu
                 done.TrySetException(failure);
             }
         });
-        await done.Task.WaitAsync(cancellationToken).ConfigureAwait(false);
+        // Once it has begun it is waited for: it may be restoring the program, and what it says is what happens
+        await done.Task.ConfigureAwait(false);
     }
 }

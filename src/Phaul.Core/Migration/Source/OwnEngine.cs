@@ -13,6 +13,8 @@ namespace Phaul;
 /// </summary>
 internal sealed class OwnEngine(IPhaulLocal engine, MigrationRecorder recorder) : ILastStep
 {
+    // CRIU answers when it has sent its SIGKILLs
+    private static readonly TimeSpan LookLimit = TimeSpan.FromSeconds(2);
     private static readonly TimeSpan DeathLimit = TimeSpan.FromSeconds(60);
 
     /// <inheritdoc/>
@@ -62,8 +64,8 @@ internal sealed class OwnEngine(IPhaulLocal engine, MigrationRecorder recorder) 
         }
 
         Downtime = began.Elapsed;
-        if (!await tree.WaitAllExitedAsync(tree.Alive.Any(member => member.Pid == config.Pid) ? TimeSpan.Zero : DeathLimit, CancellationToken.None)
-            .ConfigureAwait(false))
+        if (!await tree.WaitAllExitedAsync(LookLimit, CancellationToken.None).ConfigureAwait(false)
+            && !(tree.IsAnyEnding && await tree.WaitAllExitedAsync(DeathLimit, CancellationToken.None).ConfigureAwait(false)))
         {
             throw new PhaulException(PhaulErrorId.EngineFailed, "The engine came back without an error, but the program still runs here")
             {

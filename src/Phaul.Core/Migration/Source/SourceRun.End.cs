@@ -46,7 +46,7 @@ internal sealed partial class SourceRun
         var programState = recorder.State switch
         {
             // Gone from here; whether it was restored elsewhere is known to the engine alone
-            MigrationState.RolledBack when request.Local is not null && _lastStep is { TreeIsGone: true } => ProgramState.Unknown,
+            MigrationState.RolledBack when request.Local is not null && SourceFailure.StateOf(tree) == ProgramState.Gone => ProgramState.Unknown,
             MigrationState.RolledBack => SourceFailure.StateOf(tree),
             MigrationState.Completed => ProgramState.RunningOnDestination,
             MigrationState.InDoubt when error.ProgramState == ProgramState.RunningOnSource =>

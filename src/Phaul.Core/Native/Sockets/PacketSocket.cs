@@ -41,6 +41,13 @@ internal sealed class PacketSocket(SafeFileHandle descriptor) : IDisposable
     public unsafe void SetSendBufferSize(int bytes) =>
         _ = Libc.SetSocketOption((int)Descriptor.DangerousGetHandle(), Libc.SocketLevel, Libc.SendBufferSize, &bytes, sizeof(int));
 
+    /// <summary>The same, more than the system allows everybody; that takes CAP_NET_ADMIN, and less is granted without it.</summary>
+    public unsafe void ForceSendBufferSize(int bytes)
+    {
+        if (Libc.SetSocketOption((int)Descriptor.DangerousGetHandle(), Libc.SocketLevel, Libc.SendBufferSizeForce, &bytes, sizeof(int)) < 0)
+            SetSendBufferSize(bytes);
+    }
+
     /// <summary>Sends one message.</summary>
     /// <exception cref="NativeException">The other end is gone, or the message is larger than the socket's buffer.</exception>
     public async Task SendAsync(ReadOnlyMemory<byte> message, CancellationToken cancellationToken)
