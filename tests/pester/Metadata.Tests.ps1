@@ -64,7 +64,7 @@ Describe '<Name>' -ForEach $commands {
 
     It 'has examples that PowerShell can parse, with parameters that exist' {
         foreach ($example in (Get-Help $Name -Full).examples.example) {
-            $code = ($example.code -split "`n" | Where-Object { $_ -match '^PS> ' }) -replace '^PS> ' -join "`n"
+            $code = ($example.code -split "`n" | Where-Object { $_ -match '^(PS>|>>) ' }) -replace '^(PS>|>>) ' -join "`n"
             $errors = $null
             $ast = [System.Management.Automation.Language.Parser]::ParseInput($code, [ref]$null, [ref]$errors)
             $errors | Should -BeNullOrEmpty -Because $code
