@@ -4,6 +4,7 @@ using System.Diagnostics;
 using System.Net.Sockets;
 using System.Runtime.InteropServices;
 using Microsoft.Win32.SafeHandles;
+using Phaul.Engines;
 using Phaul.Memory;
 using Phaul.Native;
 using Phaul.Procfs;
@@ -22,7 +23,6 @@ internal sealed class LazyPagesDaemon : ILateMemory
     private const string UserFaultDescriptor = "anon_inode:[userfaultfd]";
     private const int StatusDescriptor = 3;
     private static readonly TimeSpan ReadyLimit = TimeSpan.FromSeconds(30);
-    private static readonly TimeSpan EndLimit = TimeSpan.FromSeconds(30);
     private static readonly TimeSpan HandOverLimit = TimeSpan.FromSeconds(2);
 
     private readonly ChildProcess _process;
@@ -53,35 +53,8 @@ internal sealed class LazyPagesDaemon : ILateMemory
     /// Only when nothing runs that could need memory from them.
     /// </summary>
     /// <returns>How many were ended.</returns>
-    public static async Task<int> EndThoseOfAsync(string workDirectory)
-    {
-        int ended = 0;
-        foreach (int pid in ProcFileSystem.Host.ReadNumbers(""))
-        {
-            if (!IsDaemonOf(pid, workDirectory))
-                continue;
-            try
-            {
-                using var descriptor = ProcessDescriptor.Open(pid);
-                // Looked at again with the pidfd in hand: it is the one that is killed
-                if (!IsDaemonOf(pid, workDirectory) || !descriptor.SendSignal(0))
-                    continue;
-                // A daemon leads a session; with it go the children in which CRIU tries out what the kernel can do
-                if (ProcStat.Read(ProcFileSystem.Host, pid)?.SessionId == pid)
-                    Libc.Kill(-pid, Libc.SignalKill);
-                else
-                    descriptor.SendSignal(Libc.SignalKill);
-                await descriptor.WaitForExitAsync(CancellationToken.None).WaitAsync(EndLimit).ConfigureAwait(false);
-                ended++;
-            }
-            catch (Exception exception) when (exception is NativeException or TimeoutException)
-            {
-                // It has just ended, or is on its way out.
-            }
-        }
-
-        return ended;
-    }
+    /// <remarks>With it go the children in which CRIU tries out what the kernel can do: it leads their session.</remarks>
+    public static Task<int> EndThoseOfAsync(string workDirectory) => LeftProcesses.EndAsync(pid => IsDaemonOf(pid, workDirectory));
 
     /// <summary>Starts it and comes back when a restore can connect to it.</summary>
     /// <param name="criuPath">The binary.</param>

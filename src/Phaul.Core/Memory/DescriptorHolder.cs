@@ -1,7 +1,7 @@
 // Somebody who holds descriptors when this process dies: a program must not read zeros because its memory server was killed.
 
 using System.Runtime.InteropServices;
-using System.Text;
+using Phaul.Engines;
 using Phaul.Native;
 using Phaul.Procfs;
 
@@ -15,7 +15,6 @@ internal sealed class DescriptorHolder : IAsyncDisposable
 {
     private const string Mark = "PHAUL_HOLDS_MEMORY_BELOW";
     private const int QueueBytes = 4 << 20;
-    private static readonly TimeSpan EndLimit = TimeSpan.FromSeconds(30);
 
     private readonly object _lock = new();
     private readonly ChildProcess _process;
@@ -61,28 +60,7 @@ internal sealed class DescriptorHolder : IAsyncDisposable
 
     /// <summary>Ends those that an earlier process left for images below a directory. Only when nothing runs that they hold memory of.</summary>
     /// <returns>How many were ended.</returns>
-    public static async Task<int> EndThoseOfAsync(string workDirectory)
-    {
-        var ended = 0;
-        foreach (var pid in ProcFileSystem.Host.ReadNumbers("").Where(pid => IsHolderOf(pid, workDirectory)))
-        {
-            try
-            {
-                using var descriptor = ProcessDescriptor.Open(pid);
-                // Looked at again with the pidfd in hand: it is the one that is killed
-                if (!IsHolderOf(pid, workDirectory) || !descriptor.SendSignal(Libc.SignalKill))
-                    continue;
-                await descriptor.WaitForExitAsync(CancellationToken.None).WaitAsync(EndLimit).ConfigureAwait(false);
-                ended++;
-            }
-            catch (Exception exception) when (exception is NativeException or TimeoutException)
-            {
-                // It has just ended, or is on its way out.
-            }
-        }
-
-        return ended;
-    }
+    public static Task<int> EndThoseOfAsync(string workDirectory) => LeftProcesses.EndAsync(pid => IsHolderOf(pid, workDirectory));
 
     /// <summary>Holds a descriptor, which stays the caller's as well.</summary>
     /// <returns>Whether it could.</returns>
@@ -158,18 +136,6 @@ internal sealed class DescriptorHolder : IAsyncDisposable
     private static bool IsHolderOf(int pid, string workDirectory)
     {
         var prefix = $"{Mark}={Path.TrimEndingDirectorySeparator(workDirectory)}/";
-        return ReadEnvironment(pid).Any(variable => variable.StartsWith(prefix, StringComparison.Ordinal));
-    }
-
-    private static string[] ReadEnvironment(int pid)
-    {
-        try
-        {
-            return Encoding.UTF8.GetString(File.ReadAllBytes($"/proc/{pid}/environ")).Split('\0');
-        }
-        catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
-        {
-            return [];
-        }
+        return ProcFileSystem.Host.ReadText($"{pid}/environ")?.Split('\0').Any(variable => variable.StartsWith(prefix, StringComparison.Ordinal)) == true;
     }
 }

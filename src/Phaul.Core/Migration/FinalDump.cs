@@ -23,7 +23,7 @@ public static class FinalDump
     /// <param name="cancellationToken">Resumes the tree, as long as <paramref name="whileFrozen"/> has not returned.</param>
     /// <exception cref="CriuException">CRIU failed; <see cref="CriuFailure.Refused"/>: the tree runs on. Otherwise look at it.</exception>
     /// <exception cref="OperationCanceledException">Cancelled; the tree runs on.</exception>
-    public static async Task RunAsync(
+    public static Task RunAsync(
         CriuClient criu, PhaulConfig config, string lastClientImagesPath, Func<string, CancellationToken, Task> whileFrozen,
         CancellationToken cancellationToken = default)
     {
@@ -31,11 +31,19 @@ public static class FinalDump
         ArgumentNullException.ThrowIfNull(config);
         ArgumentNullException.ThrowIfNull(lastClientImagesPath);
         ArgumentNullException.ThrowIfNull(whileFrozen);
+        return RunAsync(
+            criu, config, lastClientImagesPath,
+            images => CriuNotifications.At(CriuNotificationKind.PostDump, (_, token) => whileFrozen(images, token)), cancellationToken);
+    }
+
+    /// <summary>The same for whoever listens to more of CRIU's notifications; <paramref name="notifications"/> is told the images' directory.</summary>
+    internal static async Task RunAsync(
+        CriuClient criu, PhaulConfig config, string lastClientImagesPath, Func<string, ICriuNotifications> notifications,
+        CancellationToken cancellationToken)
+    {
         var images = ImageChain.Continue(config.WorkDirectory).OpenNext();
         using var directory = DirectoryDescriptor.Open(images.Path);
         var options = DumpRequest.ForDump(config, criu, directory, lastClientImagesPath.Length > 0 ? images.Parent : null);
-        await criu.DumpAsync(
-            options, CriuNotifications.At(CriuNotificationKind.PostDump, (_, token) => whileFrozen(images.Path, token)), cancellationToken)
-            .ConfigureAwait(false);
+        await criu.DumpAsync(options, notifications(images.Path), cancellationToken).ConfigureAwait(false);
     }
 }

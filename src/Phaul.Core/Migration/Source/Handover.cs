@@ -67,12 +67,9 @@ internal sealed class Handover : ILastStep
     {
         Limit?.Lift();
         await _recorder.EnterAsync(MigrationState.Freezing).ConfigureAwait(false);
-        var images = ImageChain.Continue(config.WorkDirectory).OpenNext();
-        using var directory = DirectoryDescriptor.Open(images.Path);
-        var options = DumpRequest.ForDump(config, criu, directory, lastClientImagesPath.Length > 0 ? images.Parent : null);
         try
         {
-            await DumpAndPrepareAsync(criu, config, options, images.Path).ConfigureAwait(false);
+            await DumpAndPrepareAsync(criu, config, lastClientImagesPath).ConfigureAwait(false);
             await SeeTreeDieAsync().ConfigureAwait(false);
             await CommitAsync().ConfigureAwait(false);
         }
@@ -82,12 +79,13 @@ internal sealed class Handover : ILastStep
         }
     }
 
-    private async Task DumpAndPrepareAsync(CriuClient criu, PhaulConfig config, Criu.Rpc.CriuOpts options, string imagesPath)
+    private async Task DumpAndPrepareAsync(CriuClient criu, PhaulConfig config, string lastClientImagesPath)
     {
         try
         {
-            await criu.DumpAsync(
-                options, new CriuNotifications((notification, callOff) => OnNotificationAsync(notification, config, imagesPath, callOff)),
+            await FinalDump.RunAsync(
+                criu, config, lastClientImagesPath,
+                images => new CriuNotifications((notification, callOff) => OnNotificationAsync(notification, config, images, callOff)),
                 _gate.CallOffToken).ConfigureAwait(false);
         }
         catch (Exception) when (_gate.IsClosed)

@@ -78,10 +78,7 @@ internal sealed class PacketSocket(SafeFileHandle descriptor) : IDisposable
             Control = (nint)control,
             ControlLength = sizeof(Libc.ControlHeader) + sizeof(int),
         };
-        nint sent;
-        do sent = Libc.SendMessage((int)Descriptor.DangerousGetHandle(), &header, Libc.MessageDontWait | Libc.MessageNoSignal);
-        while (sent < 0 && Marshal.GetLastPInvokeError() == Libc.Eintr);
-        return sent >= 0 || (Marshal.GetLastPInvokeError() == Libc.Eagain ? false : throw Libc.Failure("sendmsg"));
+        return TrySend(&header);
     }
 
     /// <summary>Takes one message if there is one.</summary>
@@ -128,13 +125,18 @@ internal sealed class PacketSocket(SafeFileHandle descriptor) : IDisposable
         {
             var vector = new Libc.Vector { Base = (nint)bytes, Length = message.Length };
             var header = new Libc.MessageHeader { Vectors = (nint)(&vector), VectorCount = 1 };
-            nint sent;
-            do sent = Libc.SendMessage((int)Descriptor.DangerousGetHandle(), &header, Libc.MessageDontWait | Libc.MessageNoSignal);
-            while (sent < 0 && Marshal.GetLastPInvokeError() == Libc.Eintr);
-            if (sent >= 0) return true;
-            var errno = Marshal.GetLastPInvokeError();
-            return errno == Libc.Eagain ? false : throw new NativeException("sendmsg", errno);
+            return TrySend(&header);
         }
+    }
+
+    private unsafe bool TrySend(Libc.MessageHeader* message)
+    {
+        nint sent;
+        do sent = Libc.SendMessage((int)Descriptor.DangerousGetHandle(), message, Libc.MessageDontWait | Libc.MessageNoSignal);
+        while (sent < 0 && Marshal.GetLastPInvokeError() == Libc.Eintr);
+        if (sent >= 0) return true;
+        var errno = Marshal.GetLastPInvokeError();
+        return errno == Libc.Eagain ? false : throw new NativeException("sendmsg", errno);
     }
 
     // Keeps the first descriptor and closes the others: the kernel has already put all of them into our table.

@@ -8,9 +8,6 @@ namespace Phaul.Native;
 /// <summary>Makes pairs of connected UNIX sockets, closed on exec.</summary>
 public static unsafe class SocketPair
 {
-    private const int SocketLevel = 1;
-    private const int SendBufferForce = 32;
-
     /// <summary>A pair of stream sockets, as CRIU takes them for memory pages.</summary>
     /// <param name="bufferSize">Bytes that may be under way in each direction, or the system's default. More than the system
     /// allows everybody takes CAP_NET_ADMIN; without it the kernel grants what it allows.</param>
@@ -32,7 +29,7 @@ public static unsafe class SocketPair
     {
         try
         {
-            socket.SetRawSocketOption(SocketLevel, SendBufferForce, MemoryMarshal.AsBytes(new ReadOnlySpan<int>(in size)));
+            socket.SetRawSocketOption(Libc.SocketLevel, Libc.SendBufferSizeForce, MemoryMarshal.AsBytes(new ReadOnlySpan<int>(in size)));
         }
         catch (SocketException)
         {
