@@ -112,6 +112,9 @@ internal sealed class LazyPagesDaemon : ILateMemory
         }
     }
 
+    /// <inheritdoc/>
+    public Task<IReadOnlyList<LackingMemory>> LackingAsync() => Task.FromResult<IReadOnlyList<LackingMemory>>([]);
+
     /// <summary>
     /// Holds the tree's missing memory beside the daemon: a daemon that dies then leaves a tree that stands still where it lacks
     /// some. Nobody holding it, the kernel would give it zeros. Until the first task has all, or <see cref="WatchHeld"/> finds it out.

@@ -1,5 +1,6 @@
 // Watches a process tree through pidfds, so that its death can be proved, and brought about, without mistaking another process for it.
 
+using System.Diagnostics;
 using Phaul.Native;
 using Phaul.Procfs;
 
@@ -11,6 +12,8 @@ namespace Phaul.Engines;
 /// </summary>
 public sealed class TreeWatch : IDisposable
 {
+    private const int SoonLooks = 100;
+
     private readonly List<Entry> _entries;
     private readonly ProcFileSystem _proc;
 
@@ -97,6 +100,39 @@ public sealed class TreeWatch : IDisposable
         {
             return _entries.TrueForAll(entry => entry.HasExited);
         }
+    }
+
+    /// <summary>
+    /// Waits until no process can ever run an instruction of its program again: every thread has ended, or the kernel has begun to end it
+    /// (PF_EXITING, which nothing takes back). Giving back gigabytes of memory comes after that, and takes the kernel a while.
+    /// </summary>
+    /// <param name="limit">How long at most.</param>
+    /// <param name="cancellationToken">Gives up waiting.</param>
+    /// <returns>Whether it is so; <see cref="Alive"/> may still name some of them.</returns>
+    public async Task<bool> WaitAllEndingAsync(TimeSpan limit, CancellationToken cancellationToken = default)
+    {
+        var waited = Stopwatch.StartNew();
+        for (var looks = 0; ; looks++)
+        {
+            cancellationToken.ThrowIfCancellationRequested();
+            if (_entries.TrueForAll(entry => entry.HasExited || IsEnding(entry.Member)))
+                return true;
+            if (waited.Elapsed >= limit)
+                return false;
+            // A killed task wakes within microseconds; one in the middle of a system call may take long
+            if (looks < SoonLooks)
+                await Task.Yield();
+            else
+                await Task.Delay(1, cancellationToken).ConfigureAwait(false);
+        }
+    }
+
+    private bool IsEnding(TreeMember member)
+    {
+        var threads = _proc.ReadNumbers($"{member.Pid}/task");
+        return threads.Count > 0 && threads.All(thread =>
+            ProcStat.Parse(_proc.ReadText($"{member.Pid}/task/{thread}/stat") ?? "") is not { } stat
+            || (stat.IsEnding && (thread != member.Pid || stat.StartTime == member.StartTime)));
     }
 
     /// <summary>Sends SIGKILL to every process that has not exited. Returns at once; the deaths are to be waited for.</summary>

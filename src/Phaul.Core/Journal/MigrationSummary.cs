@@ -82,7 +82,7 @@ public sealed record MigrationSummary
 
     /// <summary>Whether a state is an end that leaves nothing to settle.</summary>
     public static bool IsFinal(MigrationState state)
-        => state is MigrationState.Completed or MigrationState.RolledBack or MigrationState.Running or MigrationState.Discarded;
+        => state is MigrationState.Completed or MigrationState.RolledBack or MigrationState.Running or MigrationState.Discarded or MigrationState.Lost;
 
     internal static MigrationSummary Of(
         string id, MigrationSide side, string path, JournalContents contents, bool isRunning, DateTimeOffset now)
@@ -97,13 +97,15 @@ public sealed record MigrationSummary
         var state = end?.State ?? (last as StateEntered)?.Change.State;
         var iterations = records.OfType<IterationFinished>().Select(record => record.Iteration).ToArray();
         var corruption = CorruptionOf(id, side, begun, contents);
+        // What was discarded, or is lost, needs none
+        var runsWithoutMemory = state == MigrationState.Running && LacksMemory(records);
         var isSettled = state is not null && IsFinal(state.Value) && corruption is null;
         return new()
         {
             MigrationId = id,
             Side = side,
             State = state,
-            ProgramState = !isRunning && LacksMemory(records) && state == MigrationState.Running
+            ProgramState = !isRunning && runsWithoutMemory
                 ? ProgramState.Unknown
                 : end?.ProgramState ?? WhereTheProgramIs(side, state, records, isRunning),
             Mode = result?.Mode ?? begun?.Mode,
@@ -117,8 +119,8 @@ public sealed record MigrationSummary
             IterationCount = iterations.Length,
             BytesSent = result?.BytesSent ?? iterations.Sum(iteration => iteration.BytesSent),
             IsRunning = isRunning,
-            NeedsResolution = state == MigrationState.InDoubt || (!isRunning && (!isSettled || PeerIsUntold(records) || LacksMemory(records))),
-            HasLeftovers = !isRunning && isSettled && result is null && !LacksMemory(records) && state is (MigrationState.Completed or MigrationState.Running),
+            NeedsResolution = state == MigrationState.InDoubt || (!isRunning && (!isSettled || PeerIsUntold(records) || runsWithoutMemory)),
+            HasLeftovers = !isRunning && isSettled && result is null && !runsWithoutMemory && state is (MigrationState.Completed or MigrationState.Running),
             Corruption = corruption,
             NewerVersion = contents.NewerVersion,
             Error = result?.Error,
@@ -159,6 +161,7 @@ public sealed record MigrationSummary
         MigrationSide side, MigrationState? state, IReadOnlyList<JournalRecord> records, bool isRunning) => state switch
         {
             MigrationState.Completed or MigrationState.Running => ProgramState.RunningOnDestination,
+            MigrationState.Lost => ProgramState.Gone,
             MigrationState.RolledBack or MigrationState.Discarded => ProgramState.RunningOnSource,
             // Until it is frozen the program runs on, whatever became of the writer.
             null or MigrationState.Connecting or MigrationState.Checking or MigrationState.PreCopying

@@ -2,6 +2,11 @@
 
 namespace Phaul.Memory;
 
+/// <summary>Memory that a task lacks.</summary>
+/// <param name="Pid">Whose: the pid in the images.</param>
+/// <param name="Range">Where it is lacking.</param>
+internal readonly record struct LackingMemory(ulong Pid, LateRange Range);
+
 /// <summary>Gives a tree its memory while it runs already: <c>criu lazy-pages</c>, or this process.</summary>
 internal interface ILateMemory : IAsyncDisposable
 {
@@ -23,6 +28,9 @@ internal interface ILateMemory : IAsyncDisposable
     /// <summary>Waits until the tree has all its memory. Cancelling ends only this wait.</summary>
     /// <exception cref="PhaulException">RestoreFailed: it will not get the rest.</exception>
     Task WaitAsync(CancellationToken cancellationToken);
+
+    /// <summary>What nobody was given yet; only after <see cref="WaitAsync"/> has failed. Empty where that is not known.</summary>
+    Task<IReadOnlyList<LackingMemory>> LackingAsync();
 
     /// <summary>Leaves it as it is: a tree that lives may need it still.</summary>
     ValueTask ReleaseAsync();

@@ -26,9 +26,6 @@ internal sealed class LateRanges
     /// <summary>Whether nothing is lacking.</summary>
     public bool IsEmpty => _ranges.Count == 0;
 
-    /// <summary>The lowest; only if there is one.</summary>
-    public LateRange First => _ranges.Min;
-
     /// <summary>All, ascending.</summary>
     public IEnumerable<LateRange> All => _ranges;
 
@@ -42,6 +39,9 @@ internal sealed class LateRanges
             return range.Between(address, range.End);
         return null;
     }
+
+    /// <summary>The first range from an address on; null: it lacks nothing from there on.</summary>
+    public LateRange? From(ulong address) => Touching(address, ulong.MaxValue, atMost: 1) is [var range] ? range.Between(address, range.End) : null;
 
     /// <summary>These addresses lack nothing any more, or are gone.</summary>
     public void Remove(ulong from, ulong to)
@@ -66,13 +66,17 @@ internal sealed class LateRanges
             _ranges.Add(new LateRange(range.Start - from + to, range.End - from + to, range.ImageStart));
     }
 
-    private LateRange[] Touching(ulong from, ulong to)
+    /// <summary>All that are between two addresses, or reach into them, as a whole; ascending.</summary>
+    /// <param name="from">The first address.</param>
+    /// <param name="to">The first behind them.</param>
+    /// <param name="atMost">How many.</param>
+    public LateRange[] Touching(ulong from, ulong to, int atMost = int.MaxValue)
     {
         if (to <= from)
             return [];
         // The one that begins before may reach into it
         var before = _ranges.GetViewBetween(default, new LateRange(from, from, 0)).Max;
         var first = before.End > from ? before.Start : from;
-        return [.. _ranges.GetViewBetween(new LateRange(first, first, 0), new LateRange(to - 1, to, 0))];
+        return [.. _ranges.GetViewBetween(new LateRange(first, first, 0), new LateRange(to - 1, to, 0)).Take(atMost)];
     }
 }

@@ -34,7 +34,7 @@ internal sealed class MemoryServer : ILateMemory
     private readonly TaskCompletionSource _runs = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private readonly TaskCompletionSource _complete = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private readonly List<Task> _serving = [];
-    private readonly List<LateProcess> _processes = [];
+    private readonly List<(ulong Pid, LateProcess Process)> _processes = [];
     private readonly Task _receiving;
     private TaskCompletionSource _handedOver = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private int _tasks;
@@ -55,15 +55,15 @@ internal sealed class MemoryServer : ILateMemory
     /// <summary>Starts it; a restore can connect to it from now on.</summary>
     /// <param name="store">The late pages.</param>
     /// <param name="workDirectory">Of the restore, where CRIU looks for the socket.</param>
+    /// <param name="holder">Who holds the memory beside this process, owned by this; null: it is started.</param>
     /// <exception cref="PhaulException">RestoreFailed: the socket cannot be made, or no process started.</exception>
-    public static async Task<MemoryServer> StartAsync(PageStore store, string workDirectory)
+    public static async Task<MemoryServer> StartAsync(PageStore store, string workDirectory, DescriptorHolder? holder = null)
     {
-        DescriptorHolder? holder = null;
         SafeFileHandle? directory = null;
         var listener = new Socket(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified);
         try
         {
-            holder = DescriptorHolder.Start(workDirectory);
+            holder ??= DescriptorHolder.Start(workDirectory);
             File.Delete(Path.Combine(workDirectory, SocketName));
             // A path by a descriptor: a socket's name may have 107 bytes, and directories be deeper
             directory = DirectoryDescriptor.Open(workDirectory);
@@ -115,6 +115,17 @@ internal sealed class MemoryServer : ILateMemory
     public Task WaitAsync(CancellationToken cancellationToken) => _complete.Task.WaitAsync(cancellationToken);
 
     /// <inheritdoc/>
+    public async Task<IReadOnlyList<LackingMemory>> LackingAsync()
+    {
+        // As long as nothing has failed, they wait for what may never come
+        if (!_complete.Task.IsFaulted)
+            return [];
+        await AllServedAsync().ConfigureAwait(false);
+        lock (_serving)
+            return [.. _processes.SelectMany(entry => entry.Process.Lacking.All.Select(range => new LackingMemory(entry.Pid, range)))];
+    }
+
+    /// <inheritdoc/>
     public async ValueTask ReleaseAsync()
     {
         await StopAsync().ConfigureAwait(false);
@@ -135,6 +146,16 @@ internal sealed class MemoryServer : ILateMemory
         _listener.Dispose();
         _directory.Dispose();
         await _receiving.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        await AllServedAsync().ConfigureAwait(false);
+        // Not before: while one is let go of, the others are put to the holder again
+        _processes.ForEach(entry => entry.Process.Dispose());
+        _complete.TrySetCanceled(CancellationToken.None);
+        _disposing.Dispose();
+    }
+
+    /// <summary>Comes back when nobody is served any more.</summary>
+    private async Task AllServedAsync()
+    {
         // A process that forks in its last moment brings another one
         for (var ended = 0; ;)
         {
@@ -142,15 +163,10 @@ internal sealed class MemoryServer : ILateMemory
             lock (_serving)
                 serving = [.. _serving];
             if (serving.Length == ended)
-                break;
+                return;
             ended = serving.Length;
             await Task.WhenAll(serving).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
         }
-
-        // Not before: while one is let go of, the others are put to the holder again
-        _processes.ForEach(process => process.Dispose());
-        _complete.TrySetCanceled(CancellationToken.None);
-        _disposing.Dispose();
     }
 
     /// <summary>CRIU's side of it: for each task its pid and its userfaultfd, or the pid of a zombie, negative; then that all is restored.</summary>
@@ -169,9 +185,10 @@ internal sealed class MemoryServer : ILateMemory
                     continue;
                 var (_, passed) = await ReceiveAsync(criu, 1).ConfigureAwait(false);
                 var owner = (ulong)pid;
-                Serve(new LateProcess(
+                Serve(owner, new LateProcess(
                     new UserFaultDescriptor(passed ?? throw Failed($"CRIU handed over no memory of task {pid}")),
-                    new LateRanges(_store.RangesOf(owner)), (address, buffer) => _store.Read(owner, address, buffer), Serve));
+                    new LateRanges(_store.RangesOf(owner)), (address, buffer) => _store.ReadAsync(owner, address, buffer),
+                    () => _store.Remote is { HasRoom: true }, child => Serve(owner, child)));
                 Interlocked.Increment(ref _tasks);
                 Interlocked.Exchange(ref _handedOver, new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously)).TrySetResult();
             }
@@ -211,13 +228,13 @@ internal sealed class MemoryServer : ILateMemory
     }
 
     /// <summary>A process that forks is served while its child is entered here: none is overlooked.</summary>
-    private void Serve(LateProcess process)
+    private void Serve(ulong pid, LateProcess process)
     {
         if (!_holder.TryHold(process.Fault.Descriptor))
             Interlocked.Increment(ref _unheld);
         lock (_serving)
         {
-            _processes.Add(process);
+            _processes.Add((pid, process));
             _serving.Add(Task.Run(() => ServeAsync(process), CancellationToken.None));
         }
     }

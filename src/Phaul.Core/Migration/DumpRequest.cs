@@ -44,14 +44,32 @@ internal static class DumpRequest
         return options;
     }
 
+    /// <summary>
+    /// Of a dump whose lazy pages are asked for afterwards. CRIU takes its page server's socket from the RPC only for what it sends
+    /// by itself (criu/cr-service.c); a configuration file may name one here as well. Left running: the death of the tree is the
+    /// hand-over's affair, and a CRIU whose socket is closed would otherwise kill the tree, whoever closed it.
+    /// </summary>
+    /// <exception cref="IOException">The configuration file cannot be written.</exception>
+    public static CriuOpts ForLateDump(PhaulConfig config, CriuClient criu, SafeFileHandle images, string? parent)
+    {
+        var options = ForDump(config, criu, images, parent);
+        options.Ps = null;
+        options.LazyPages = true;
+        options.LeaveRunning = true;
+        options.ConfigFile = Path.Combine(config.WorkDirectory, "criu.conf");
+        File.WriteAllText(options.ConfigFile, $"ps-socket {PhaulConfig.LateDescriptor}\n");
+        return options;
+    }
+
     private static CriuOpts Common(PhaulConfig config, CriuClient criu, SafeFileHandle images, string? parent)
     {
         var options = new CriuOpts
         {
             Pid = config.Pid,
             ImagesDirFd = (int)images.DangerousGetHandle(),
-            Ps = new PageServerInfo { Fd = criu.MemoryDescriptor },
         };
+        if (criu.Options.MemorySocket is not null)
+            options.Ps = new PageServerInfo { Fd = criu.MemoryDescriptor };
         ProcessOptionsOnWire.Apply(config.Options, options);
         options.Timeout = (uint)config.Options.CriuTimeoutSeconds;
         if (parent is not null)

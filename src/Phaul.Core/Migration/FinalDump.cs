@@ -37,13 +37,20 @@ public static class FinalDump
     }
 
     /// <summary>The same for whoever listens to more of CRIU's notifications; <paramref name="notifications"/> is told the images' directory.</summary>
+    /// <remarks>
+    /// With <paramref name="memoryFollows"/> CRIU serves the lazy pages through <see cref="PhaulConfig.LateSocket"/> once <c>post-dump</c> was
+    /// acknowledged and <c>status-ready</c> told, until it is asked to end or the socket is closed; then it resumes what is left of the tree.
+    /// </remarks>
     internal static async Task RunAsync(
         CriuClient criu, PhaulConfig config, string lastClientImagesPath, Func<string, ICriuNotifications> notifications,
-        CancellationToken cancellationToken)
+        CancellationToken cancellationToken, bool memoryFollows = false)
     {
         var images = ImageChain.Continue(config.WorkDirectory).OpenNext();
         using var directory = DirectoryDescriptor.Open(images.Path);
-        var options = DumpRequest.ForDump(config, criu, directory, lastClientImagesPath.Length > 0 ? images.Parent : null);
+        var parent = lastClientImagesPath.Length > 0 ? images.Parent : null;
+        var options = memoryFollows
+            ? DumpRequest.ForLateDump(config, criu, directory, parent)
+            : DumpRequest.ForDump(config, criu, directory, parent);
         await criu.DumpAsync(options, notifications(images.Path), cancellationToken).ConfigureAwait(false);
     }
 }

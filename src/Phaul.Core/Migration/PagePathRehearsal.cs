@@ -69,6 +69,40 @@ internal static class PagePathRehearsal
             .ConfigureAwait(false);
         await sending.ConfigureAwait(false);
         await GiveAsync(receiver.Iterations[^1], Path.Combine(directory.FullName, "late"), cancellationToken).ConfigureAwait(false);
+        await AskAsync(source, destination, relay, received.FullName, cancellationToken).ConfigureAwait(false);
+    }
+
+    /// <summary>Pages that stayed behind, as a CRIU of this process gives them.</summary>
+    private static async Task AskAsync(
+        PhaulConnection source, PhaulConnection destination, PageRelay before, string images, CancellationToken cancellationToken)
+    {
+        var (criuSocket, served) = SocketPair.CreateStream();
+        using var criu = criuSocket;
+        await using var late = new LatePages(served, source.OpenChannel(ChannelId.Pages), version: 0, before);
+        await late.TakeOverAsync().ConfigureAwait(false);
+        late.Start(images);
+        await using var remote = new RemotePages(destination.OpenChannel(ChannelId.Pages));
+        var page = (ulong)Environment.SystemPageSize;
+        for (var i = 0; i < 8; i++)
+        {
+            var asked = remote.ReadAsync(Task1, page, new byte[(int)page]);
+            await ReceiveAsync(criu, new byte[(int)PageServerFormat.Long], cancellationToken).ConfigureAwait(false);
+            await SendAsync(
+                criu, new PageServerHeader(PageServerCommand.AddWithFlags, PagemapFlags.Present, 1, page, Task1), new byte[(int)page], cancellationToken)
+                .ConfigureAwait(false);
+            await asked.ConfigureAwait(false);
+        }
+    }
+
+    private static async Task ReceiveAsync(Socket criu, Memory<byte> bytes, CancellationToken cancellationToken)
+    {
+        while (bytes.Length > 0)
+        {
+            var count = await criu.ReceiveAsync(bytes, SocketFlags.None, cancellationToken).ConfigureAwait(false);
+            if (count == 0)
+                throw new EndOfStreamException();
+            bytes = bytes[count..];
+        }
     }
 
     /// <summary>The page store of what was received, and a restore of nothing that asks for it.</summary>
@@ -79,7 +113,7 @@ internal static class PagePathRehearsal
         await using var server = await MemoryServer.StartAsync(store, directory).ConfigureAwait(false);
         using var criu = new Socket(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified);
         await criu.ConnectAsync(new UnixDomainSocketEndPoint(Path.Combine(directory, MemoryServer.SocketName)), cancellationToken).ConfigureAwait(false);
-        store.Read(Task1, store.RangesOf(Task1).First().ImageStart, new byte[Environment.SystemPageSize]);
+        await store.ReadAsync(Task1, store.RangesOf(Task1).First().ImageStart, new byte[Environment.SystemPageSize]).ConfigureAwait(false);
         await criu.SendAsync(BitConverter.GetBytes(MemoryServer.RestoreFinished), SocketFlags.None, cancellationToken).ConfigureAwait(false);
         await server.WaitAsync(cancellationToken).ConfigureAwait(false);
     }

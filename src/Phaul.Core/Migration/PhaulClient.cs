@@ -1,6 +1,7 @@
 // The source side: pre-dump iterations while the program runs, then the hand-over. What of a migration is CRIU's.
 
 using System.Diagnostics;
+using System.Runtime.InteropServices;
 using Phaul.Criu;
 using Phaul.Criu.Rpc;
 using Phaul.Images;
@@ -64,7 +65,15 @@ public sealed class PhaulClient
     {
         var chain = new ImageChain(_config.WorkDirectory);
         await using var criu = new CriuClient(
-            new CriuClientOptions { CriuPath = _config.CriuPath, MemorySocket = _config.MemorySocket, RequestTimeout = DumpLimit });
+            new CriuClientOptions
+            {
+                CriuPath = _config.CriuPath,
+                MemorySocket = _config.MemorySocket,
+                InheritedDescriptors = _config.LateSocket is { } late
+                    ? new Dictionary<int, SafeHandle> { [PhaulConfig.LateDescriptor] = late.SafeHandle }
+                    : new Dictionary<int, SafeHandle>(),
+                RequestTimeout = DumpLimit,
+            });
         var history = new List<IterationFigures>();
         var lastImages = "";
 
@@ -78,10 +87,10 @@ public sealed class PhaulClient
         await _remote.StopIterationAsync(CancellationToken.None).ConfigureAwait(false);
 
         if (ImageChain.Continue(_config.WorkDirectory).Last is { } final && final.Path != lastImages
-            && File.Exists(Path.Combine(final.Path, CriuStatistics.DumpImage)))
+            && (_config.LateStatistics is not null || File.Exists(Path.Combine(final.Path, CriuStatistics.DumpImage))))
         {
             await finished(clock.Finish(
-                _config, history.Count + 1, IterationKind.FinalDump, CriuStatistics.ReadDump(final.Path), history,
+                _config, history.Count + 1, IterationKind.FinalDump, _config.LateStatistics?.Invoke() ?? CriuStatistics.ReadDump(final.Path), history,
                 new ConvergenceVerdict(IterationDecision.Final, "frozen for the hand-over", null))).ConfigureAwait(false);
         }
     }

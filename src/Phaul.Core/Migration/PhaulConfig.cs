@@ -1,6 +1,7 @@
 // What a library user tells both ends of a migration: which tree, through which socket its memory flows, where images go.
 
 using System.Net.Sockets;
+using Phaul.Images;
 
 namespace Phaul;
 
@@ -42,6 +43,15 @@ public sealed record PhaulConfig
     /// a <see cref="MigrationRequest.Local"/>.
     /// </summary>
     public string? RemoteWorkDirectory { get; init; }
+
+    /// <summary>What <see cref="LateSocket"/> is for CRIU.</summary>
+    internal const int LateDescriptor = 5;
+
+    /// <summary>The connected stream socket through which CRIU on the source gives pages that are asked for after the dump; null: none are.</summary>
+    internal Socket? LateSocket { get; init; }
+
+    /// <summary>What a final dump measured whose memory follows: CRIU forgets its figures when it begins to serve. Null where CRIU's own count.</summary>
+    internal Func<DumpStatistics>? LateStatistics { get; init; }
 
     /// <summary>The migration's id, where there is one.</summary>
     internal string? MigrationId { get; init; }

@@ -82,6 +82,18 @@ public sealed class PhaulServer : IPhaulRemote, IAsyncDisposable
         _receives = true;
     }
 
+    /// <summary>Begins the last iteration of a migration whose memory follows: no pages come before its images.</summary>
+    internal void StartIterationWithoutPages()
+    {
+        if (_receives)
+            throw new InvalidOperationException("The previous iteration has not been stopped.");
+        var images = _chain.OpenNext();
+        if (images.Parent is not null)
+            images.LinkParent();
+        _pagesReceived = Task.CompletedTask;
+        _receives = true;
+    }
+
     /// <inheritdoc/>
     /// <remarks>May be called again after it has succeeded: the engine needs the pages complete before it restores.</remarks>
     /// <exception cref="PhaulException">PageTransferFailed: pages are missing.</exception>

@@ -58,8 +58,33 @@ public enum Moment
 /// <param name="Failing">How.</param>
 /// <param name="Moment">When.</param>
 /// <param name="Delay">How much later.</param>
-public sealed record Fault(Actor Actor, Failing Failing, Moment Moment, TimeSpan Delay = default)
+/// <param name="Mode">How the program moves.</param>
+public sealed record Fault(Actor Actor, Failing Failing, Moment Moment, TimeSpan Delay = default, MigrationMode Mode = MigrationMode.StopAndCopy)
 {
+    /// <summary>What fails while memory stays behind: everything whose end could cost more, or less, than it should.</summary>
+    public static IReadOnlyList<Fault> OfPostCopy { get; } =
+    [
+        .. new[]
+        {
+            At(Actor.SourcePhaul, Failing.ForGood,
+                Moment.SourceFreezing, Moment.SourceTransferring, Moment.DestinationRestoring, Moment.DestinationPrepared, Moment.SourceCommitting,
+                Moment.SourceTreeGone, Moment.DestinationRunning),
+            At(Actor.SourcePhaul, Failing.ForAWhile, Moment.DestinationPrepared, Moment.DestinationRunning),
+            At(Actor.SourceCriu, Failing.ForGood, Moment.SourceTransferring, Moment.DestinationRestoring, Moment.DestinationPrepared, Moment.DestinationRunning),
+            At(Actor.DestinationPhaul, Failing.ForGood,
+                Moment.DestinationReceiving, Moment.DestinationRestoring, Moment.DestinationPrepared, Moment.SourceTreeGone, Moment.DestinationResuming,
+                Moment.DestinationRunning),
+            At(Actor.DestinationPhaul, Failing.ForAWhile, Moment.DestinationRunning),
+            At(Actor.DestinationCriu, Failing.ForGood, Moment.DestinationRestoring, Moment.DestinationPrepared, Moment.DestinationResuming),
+            At(Actor.LinkCut, Failing.ForAWhile,
+                Moment.SourceTransferring, Moment.DestinationRestoring, Moment.DestinationPrepared, Moment.SourceTreeGone, Moment.DestinationRunning),
+            At(Actor.LinkDrop, Failing.ForAWhile, Moment.DestinationPrepared, Moment.DestinationRunning),
+        }.SelectMany(faults => faults).Select(fault => fault with { Mode = MigrationMode.PostCopy }),
+    ];
+
+    /// <summary>Whether a fault of its kind may cost the program: only where the source's memory is lost after the commit.</summary>
+    public bool MayLose => Mode == MigrationMode.PostCopy;
+
     /// <summary>Every cell that can be: an actor fails while it exists.</summary>
     public static IReadOnlyList<Fault> All { get; } =
     [
@@ -90,7 +115,7 @@ public sealed record Fault(Actor Actor, Failing Failing, Moment Moment, TimeSpan
     ];
 
     /// <inheritdoc/>
-    public override string ToString() => $"{Actor} {(Failing == Failing.ForGood ? "for good" : "for a while")} at {Moment}" +
+    public override string ToString() => (Mode == MigrationMode.StopAndCopy ? "" : $"{Mode}: ") + $"{Actor} {(Failing == Failing.ForGood ? "for good" : "for a while")} at {Moment}" +
         (Delay == default ? "" : $" + {Delay.TotalMilliseconds:0} ms");
 
     private static IEnumerable<Fault> At(Actor actor, Failing failing, params Moment[] moments) => moments.Select(moment => new Fault(actor, failing, moment));

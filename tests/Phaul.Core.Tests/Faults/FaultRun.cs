@@ -14,6 +14,9 @@ public sealed class FaultRun(LabFixture lab)
     private const string StateDirectory = "/var/lib/phaul-faults";
     private const string PeerTimeout = "2s";
 
+    /// <summary>Where a lost program is.</summary>
+    public const string Nowhere = "-";
+
     // Longer than the time-outs of both sides
     private static readonly TimeSpan AWhile = TimeSpan.FromSeconds(3);
     private static readonly TimeSpan Limit = TimeSpan.FromSeconds(60);
@@ -71,17 +74,26 @@ public sealed class FaultRun(LabFixture lab)
             foreach (var host in (LabHost[])[lab.A, lab.B])
                 Set(host, "+0");
             await ServeAsync(ownClock: fault.Actor == Actor.DestinationClock);
-            program = await TestProgram.StartWithLogAsync(lab, lab.A, $"{LabFixture.Programs}/counter", $"counter-{_round++}", "8", "20");
+            program = await TestProgram.StartWithLogAsync(lab, lab.A, $"{LabFixture.Programs}/counter", $"counter-{_round++}", fault.MayLose ? "32" : "8", "20");
             migration = PhaulRun.StartUnder(
                 lab.A, fault.Actor == Actor.SourceClock ? OwnClock : [], "migrate", $"{program.Pid}", "--state-directory", StateDirectory, "--peer-timeout", PeerTimeout, "--connect-timeout", "3s",
-                lab.B.Address, "--trust", lab.B.Fingerprint);
+                lab.B.Address, "--trust", lab.B.Fingerprint, "--mode", fault.MayLose ? "post-copy" : "auto");
             var ended = migration.ExitAsync();
             hit = await HappenAsync(fault, ended);
             await ServeAsync(_serverHasOwnClock);
             await ended.WaitAsync(Limit);
             resolved = await ResolveAsync(lab.A) + await ResolveAsync(lab.B);
             var memoryWasLost = MemoryWasLost();
-            where = await CheckAsync(program, memoryWasLost);
+            if (fault.MayLose && memoryWasLost)
+            {
+                where = Nowhere;
+                await IsLostAsync();
+            }
+            else
+            {
+                where = await CheckAsync(program, memoryWasLost);
+            }
+
             await HostsAreCleanAsync(where);
             return new Outcome(hit, where, resolved, null, clock.Elapsed, memoryWasLost);
         }
@@ -275,6 +287,14 @@ public sealed class FaultRun(LabFixture lab)
         return host.Name;
     }
 
+    /// <summary>Its memory was on the source alone: there is nothing of it on either host, and both know.</summary>
+    private async Task IsLostAsync()
+    {
+        var (onA, onB) = (await lab.A.CountAsync("counter"), await lab.B.CountAsync("counter"));
+        if (onA + onB != 0)
+            throw new InvalidOperationException($"lost, but {onA} on a and {onB} on b");
+    }
+
     private async Task HostsAreCleanAsync(string where)
     {
         foreach (var host in (LabHost[])[lab.A, lab.B])
@@ -291,7 +311,7 @@ public sealed class FaultRun(LabFixture lab)
             if (history.Events.Count == 0 && where == "a")
                 continue;
             JsonElement last = history.Last("migration");
-            var isThere = last.GetProperty("programState").GetString() == (where == "a" ? "RunningOnSource" : "RunningOnDestination");
+            var isThere = last.GetProperty("programState").GetString() == (where == "a" ? "RunningOnSource" : where == "b" ? "RunningOnDestination" : "Gone");
             if (!isThere || last.GetProperty("needsResolution").GetBoolean())
                 throw new InvalidOperationException($"the history of {host.Name} says otherwise: {last}");
         }

@@ -1,7 +1,9 @@
 // The lab (tests/lab) as a fixture: two hosts, the test programs, the command line, and certificates pinned both ways.
 
+using System.Globalization;
 using System.Runtime.CompilerServices;
 using System.Text.Json;
+using Phaul.Procfs;
 
 namespace Phaul.Tests.Lab;
 
@@ -19,12 +21,16 @@ public sealed class LabFixture : IAsyncLifetime
     public const string Phaul = "/opt/phaul/phaul";
     public const string DotnetCounter = "/opt/dotnet-counter/dotnet-counter";
 
+    private const string PipeSizes = "/proc/sys/fs/pipe-max-size";
+    private const long LargePipes = 4 << 20;
+
     private static readonly TimeSpan StartLimit = TimeSpan.FromMinutes(5);
 
     private readonly DirectoryInfo _scratch = Directory.CreateTempSubdirectory("phaul-tests-");
     private readonly string _tool;
     private readonly string _repository;
     private RunningCommand? _lab;
+    private string? _pipesBefore;
 
     public LabFixture()
     {
@@ -33,6 +39,13 @@ public sealed class LabFixture : IAsyncLifetime
     }
 
     public string? Unavailable { get; private set; }
+
+    /// <summary>Why memory cannot stay behind here; null: it can.</summary>
+    public string? NoPostCopy { get; private set; }
+
+    /// <summary>Whether processes in the lab have CAP_SYS_RESOURCE.</summary>
+    public static bool HasResourceCapability =>
+        (ProcStatus.Read(ProcFileSystem.Host, "self")!.EffectiveCapabilities >> 24 & 1) != 0;
 
     /// <summary>The lab's directory on this machine.</summary>
     public string Root { get; private set; } = "";
@@ -70,6 +83,25 @@ public sealed class LabFixture : IAsyncLifetime
             using var line = JsonDocument.Parse(made);
             host.Fingerprint = line.RootElement.GetProperty("fingerprint").GetString()!;
         }
+
+        AllowLargePipes();
+    }
+
+    // Without the capability CRIU needs what the check LatePipes asks for; the machine gets its own value back
+    private void AllowLargePipes()
+    {
+        var current = File.ReadAllText(PipeSizes).Trim();
+        if (HasResourceCapability || long.Parse(current, CultureInfo.InvariantCulture) >= LargePipes)
+            return;
+        try
+        {
+            File.WriteAllText(PipeSizes, $"{LargePipes}");
+            _pipesBefore = current;
+        }
+        catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
+        {
+            NoPostCopy = $"memory cannot stay behind: no CAP_SYS_RESOURCE, and fs.pipe-max-size is {current} ({exception.Message})";
+        }
     }
 
     public async Task DisposeAsync()
@@ -81,6 +113,8 @@ public sealed class LabFixture : IAsyncLifetime
             await _lab.DisposeAsync();
         }
 
+        if (_pipesBefore is not null)
+            await File.WriteAllTextAsync(PipeSizes, _pipesBefore);
         _scratch.Delete(recursive: true);
     }
 

@@ -207,17 +207,18 @@ public sealed partial class LateProcessTests
                 (address, buffer) =>
                 {
                     if (IsLost)
-                        return 0;
+                        return new(0);
                     int length = slowly ? Page : buffer.Length;
                     for (int at = 0; at < length; at += Page)
                     {
                         int page = (int)((address - image) / Page) + (at / Page);
                         Given.Add(page);
-                        buffer.Slice(at, Page).Fill(ContentsOf(page));
+                        buffer.Span.Slice(at, Page).Fill(ContentsOf(page));
                     }
 
-                    return length;
+                    return new(length);
                 },
+                static () => false,
                 _ => throw new InvalidOperationException("Nobody forks."));
             return Task.Run(() => ServeToEndAsync(process, runs));
         }

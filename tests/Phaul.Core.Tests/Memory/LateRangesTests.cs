@@ -89,6 +89,6 @@ public sealed class LateRangesTests
         }
 
         if (!late.IsEmpty)
-            Assert.Equal((ulong)Array.FindIndex(table, page => page is not null) * Page, late.First.Start);
+            Assert.Equal((ulong)Array.FindIndex(table, page => page is not null) * Page, late.From(0)!.Value.Start);
     }
 }

@@ -29,8 +29,10 @@ public sealed class HandOverModelTests(ITestOutputHelper output)
         var taken = Exploration.Of(new HandOverModel(MaxFaults)).Changes;
         foreach (var side in Enum.GetValues<MigrationSide>())
         {
+            // Lost is not the hand-over's: it comes afterwards, where memory follows, and the fault matrix of PostCopy looks for it
             var table = MigrationTransitions.StatesOf(side).Except(Before)
-                .SelectMany(state => MigrationTransitions.After(side, state).Select(next => (side, state, next)));
+                .SelectMany(state => MigrationTransitions.After(side, state).Select(next => (side, state, next)))
+                .Where(change => change.next != MigrationState.Lost);
             Assert.Equal(table.Order(), taken.Where(change => change.Side == side).Order());
         }
     }

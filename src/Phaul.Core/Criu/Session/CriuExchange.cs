@@ -139,6 +139,13 @@ internal sealed class CriuExchange(CriuSession session, CriuRequest request, ICr
     {
         _isGivenUp = true;
         _remaining = options.EndTimeout;
+        // A task in the making may wait for memory that nobody brings any more, and CRIU for it. It undoes all at the death of one
+        if (request.Type == CriuRequestKind.Restore && session.ProcessId is { } criu)
+        {
+            using var unfinished = UnfinishedTree.Below(criu, null);
+            unfinished.Kill();
+        }
+
         // Memory on its way to a page server is of no use any more. Its end makes CRIU fail at the next page, not only when all
         // of them have gone through.
         if (request.Opts?.Ps is { HasFd: true } && options.MemorySocket is { } memory)

@@ -36,10 +36,13 @@ internal sealed class UnfinishedTree : IDisposable
         return tree;
     }
 
+    /// <summary>Kills them all.</summary>
+    public void Kill() => _processes.ForEach(process => process.SendSignal(Libc.SignalKill));
+
     /// <summary>Kills them all and waits until they are dead.</summary>
     public async Task KillAsync()
     {
-        foreach (var process in _processes) process.SendSignal(Libc.SignalKill);
+        Kill();
         try
         {
             await Task.WhenAll(_processes.Select(process => process.WaitForExitAsync(CancellationToken.None)))

@@ -17,7 +17,7 @@ internal sealed class PageImage : IDisposable
     private static readonly ulong PageSize = (ulong)Environment.SystemPageSize;
 
     private readonly string _directory;
-    private readonly FileStream _pages;
+    private readonly FileStream? _pages;
     private PageImage? _parent;
     private readonly List<PagemapRange> _ranges = [];
     private readonly List<PagePiece> _pieces = [];
@@ -37,6 +37,25 @@ internal sealed class PageImage : IDisposable
         (_directory, Owner, PagesId, _parent) = (directory, owner, pagesId, parent);
         _pages = Create(PagemapImage.NameOfPages(pagesId));
     }
+
+    private PageImage(string directory, PageOwner owner, PageImage? parent)
+    {
+        (_directory, Owner, _parent) = (directory, owner, parent);
+        (PagesId, var ranges) = PagemapImage.Read(Path.Combine(directory, PagemapImage.NameOf(owner)));
+        foreach (var (address, pages, flags) in ranges)
+            Add(address, pages, flags);
+        var file = new FileInfo(Path.Combine(directory, PagemapImage.NameOfPages(PagesId)));
+        if (Length > 0 && (!file.Exists || file.Length < Length))
+            throw Wrong("fewer pages than their map has");
+        LetGo();
+    }
+
+    /// <summary>Takes up what CRIU wrote itself: a dump whose lazy pages are on the source still.</summary>
+    /// <param name="directory">The image directory.</param>
+    /// <param name="owner">Whose pages.</param>
+    /// <param name="parent">The same owner's pages in the directory before; null if it has none there.</param>
+    /// <exception cref="PhaulException">RestoreFailed or PageTransferFailed: it is damaged, or does not fit its parent.</exception>
+    public static PageImage Load(string directory, PageOwner owner, PageImage? parent) => new(directory, owner, parent);
 
     public PageOwner Owner { get; }
 
@@ -63,7 +82,8 @@ internal sealed class PageImage : IDisposable
         }
 
         // What is nowhere would make a hole in the program; what is in both places could be taken from the wrong one
-        if (flags is not (PagemapFlags.Present or (PagemapFlags.Present | PagemapFlags.Lazy) or PagemapFlags.InParent))
+        var isRemote = flags == PagemapFlags.Lazy && _pages is null;
+        if (!isRemote && flags is not (PagemapFlags.Present or (PagemapFlags.Present | PagemapFlags.Lazy) or PagemapFlags.InParent))
             throw Wrong($"pages at 0x{address:x} that are {flags}");
         if (_ranges.Count > 0 && address < _ranges[^1].End)
             throw Wrong($"pages at 0x{address:x} after those up to 0x{_ranges[^1].End:x}");
@@ -72,6 +92,10 @@ internal sealed class PageImage : IDisposable
         {
             _pieces.Add(new PagePiece(address, pages, flags.HasFlag(PagemapFlags.Lazy), this, Length));
             Length += (long)(pages * PageSize);
+        }
+        else if (isRemote)
+        {
+            _pieces.Add(new PagePiece(address, pages, MayBeLate: true, this, PagePiece.Remote));
         }
         else
         {
@@ -98,7 +122,7 @@ internal sealed class PageImage : IDisposable
     {
         if (_gathered.Count == 0)
             return;
-        RandomAccess.Write(_pages.SafeFileHandle, _gathered, _written);
+        RandomAccess.Write(_pages!.SafeFileHandle, _gathered, _written);
         _written += _gatheredBytes;
         _gatheredBytes = 0;
         _gathered.Clear();
@@ -116,14 +140,19 @@ internal sealed class PageImage : IDisposable
             RandomAccess.Write(pagemap.SafeFileHandle, PagemapImage.Compose(PagesId, _ranges).Span, 0);
             if (durable)
             {
-                DirectoryDescriptor.Sync(_pages.SafeFileHandle);
+                DirectoryDescriptor.Sync(_pages!.SafeFileHandle);
                 DirectoryDescriptor.Sync(pagemap.SafeFileHandle);
             }
         }
 
-        // From here on only the pieces are asked for, and of the parent's only those that are among them: a program of many
-        // processes and iterations has many images
-        _pages.Dispose();
+        LetGo();
+    }
+
+    // From here on only the pieces are asked for, and of the parent's only those that are among them: a program of many
+    // processes and iterations has many images
+    private void LetGo()
+    {
+        _pages?.Dispose();
         _ranges.Clear();
         _ranges.TrimExcess();
         _parent?._pieces.Clear();
@@ -162,7 +191,7 @@ internal sealed class PageImage : IDisposable
     }
 
     /// <inheritdoc/>
-    public void Dispose() => _pages.Dispose();
+    public void Dispose() => _pages?.Dispose();
 
     // What is missing there is found out now, and not when the program is to be restored
     private void TakeFromParent(PagemapRange range)

@@ -21,11 +21,15 @@ internal sealed class PageStore
     private static readonly ulong PageSize = (ulong)Environment.SystemPageSize;
 
     private readonly Dictionary<ulong, List<PagePiece>> _late = [];
+    private readonly RemotePages? _remote;
 
-    private PageStore(string directory) => ImagesDirectory = directory;
+    private PageStore(string directory, RemotePages? remote) => (ImagesDirectory, _remote) = (directory, remote);
 
     /// <summary>What to restore from. It has no parents.</summary>
     public string ImagesDirectory { get; }
+
+    /// <summary>What is on the source still; null: everything is here.</summary>
+    public RemotePages? Remote => _remote;
 
     /// <summary>How many pages are late.</summary>
     public long LatePages => _late.Values.Sum(pieces => pieces.Sum(piece => (long)piece.Pages));
@@ -33,14 +37,16 @@ internal sealed class PageStore
     /// <summary>Makes the images.</summary>
     /// <param name="last">The last iteration, complete; stays the caller's, and must live as long as this.</param>
     /// <param name="directory">To be made, on the same file system as the chain.</param>
-    /// <returns>Null: too much of the memory must be there at once for this to be worth while.</returns>
+    /// <param name="remote">Brings the pages that are on the source still; null if there are none.</param>
+    /// <returns>Null: too much of the memory must be there at once for this to be worth while. Never with <paramref name="remote"/>.</returns>
     /// <exception cref="PhaulException">RestoreFailed: an image cannot be used, or made.</exception>
-    public static PageStore? Compose(ReceivedIteration last, string directory)
+    public static PageStore? Compose(ReceivedIteration last, string directory, RemotePages? remote = null)
     {
         try
         {
             Directory.CreateDirectory(directory, OwnerDirectory);
-            var store = new PageStore(directory);
+            var store = new PageStore(directory, remote);
+            var room = remote is null ? MostEagerBytes : long.MaxValue;
             var replaced = new HashSet<string> { "parent" };
             long eagerBytes = 0;
             foreach (var image in last.Images)
@@ -49,8 +55,8 @@ internal sealed class PageStore
                     continue;
                 replaced.Add(PagemapImage.NameOf(image.Owner));
                 replaced.Add(PagemapImage.NameOfPages(image.PagesId));
-                eagerBytes += store.Add(image, last.Directory, MostEagerBytes - eagerBytes);
-                if (eagerBytes > MostEagerBytes)
+                eagerBytes += store.Add(image, last.Directory, room - eagerBytes);
+                if (eagerBytes > room)
                     return null;
             }
 
@@ -75,27 +81,30 @@ internal sealed class PageStore
         ? pieces.Select(piece => new LateRange(piece.Address, piece.End, piece.Address))
         : [];
 
-    /// <summary>Reads late pages: as many as there are beside each other from an address on, and room for.</summary>
+    /// <summary>Reads late pages: as many as there are beside each other from an address on, and room for, in one place.</summary>
     /// <param name="owner">A task's pid, which is how CRIU names it when it asks.</param>
     /// <param name="address">Of the first.</param>
-    /// <param name="buffer">Room for whole pages.</param>
-    /// <returns>How many bytes; 0: there is no such page.</returns>
+    /// <param name="buffer">Room for whole pages. It is written to until the task has ended.</param>
+    /// <returns>How many bytes; 0: there is no such page. At once, but for pages that are on the source still.</returns>
     /// <exception cref="IOException">The images cannot be read.</exception>
-    public int Read(ulong owner, ulong address, Span<byte> buffer)
+    /// <exception cref="PhaulException">The source does not give its pages any more.</exception>
+    public ValueTask<int> ReadAsync(ulong owner, ulong address, Memory<byte> buffer)
     {
         if (!_late.TryGetValue(owner, out var pieces))
-            return 0;
+            return new(0);
         int length = 0;
         for (int i = PagePiece.IndexOf(pieces, address); i < pieces.Count && pieces[i].Address <= address && length < buffer.Length; i++)
         {
             var piece = pieces[i].Between(address, address + (ulong)(buffer.Length - length));
             int count = (int)(piece.Pages * PageSize);
-            piece.Image.Read(piece.Offset, buffer.Slice(length, count));
+            if (piece.IsRemote)
+                return length > 0 ? new(length) : _remote!.ReadAsync(owner, address, buffer[..count]);
+            piece.Image.Read(piece.Offset, buffer.Span.Slice(length, count));
             length += count;
             address = piece.End;
         }
 
-        return length;
+        return new(length);
     }
 
     /// <summary>Enters an owner's pages: what may be late into the store, the rest into an image.</summary>
@@ -109,6 +118,8 @@ internal sealed class PageStore
         long eagerBytes = 0;
         foreach (var (piece, isLate) in Split(image.Pieces, mappings))
         {
+            if (piece.IsRemote && (!isLate || _remote is null))
+                throw new PhaulException(PhaulErrorId.RestoreFailed, $"The pages of {image.Owner} at 0x{piece.Address:x} stayed on the source, but the restore needs them at once");
             (isLate ? late : eager).Add(piece);
             ranges.Add(new PagemapRange(piece.Address, piece.Pages, isLate ? PagemapFlags.Lazy : PagemapFlags.Present, eagerBytes));
             if (!isLate)

@@ -34,6 +34,21 @@ internal sealed class ReceivedIteration(string directory) : IDisposable
         return image;
     }
 
+    /// <summary>Takes up the images of a dump that came as files, because its lazy pages are on the source still.</summary>
+    /// <exception cref="IOException">The directory cannot be read.</exception>
+    /// <exception cref="PhaulException">RestoreFailed or PageTransferFailed: an image is damaged, or does not fit its parent.</exception>
+    public static ReceivedIteration Load(string directory, ReceivedIteration? parent)
+    {
+        var iteration = new ReceivedIteration(directory);
+        foreach (var path in System.IO.Directory.EnumerateFiles(directory))
+        {
+            if (PagemapImage.OwnerOf(Path.GetFileName(path)) is { } owner)
+                iteration._images.Add(owner, PageImage.Load(directory, owner, parent?.Find(owner)));
+        }
+
+        return iteration;
+    }
+
     /// <inheritdoc/>
     public void Dispose()
     {

@@ -76,7 +76,8 @@ public sealed record TreeGone(bool PagesStillServed = false) : JournalRecord;
 /// Destination: until <see cref="MemoryComplete"/> the tree gets memory from this process, and stands still where it has none yet
 /// if this process ends.
 /// </summary>
-public sealed record MemoryServed : JournalRecord;
+/// <param name="FromSource">This process has not got it either: it comes from the source (PostCopy, Hybrid), and with the source it is lost.</param>
+public sealed record MemoryServed(bool FromSource = false) : JournalRecord;
 
 /// <summary>
 /// Destination: whoever gave the tree its memory is gone. What ran of it is about to be killed, and restored again from its images.

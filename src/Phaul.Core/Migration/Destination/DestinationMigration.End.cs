@@ -60,7 +60,7 @@ internal sealed partial class DestinationMigration
         await _deciding.WaitAsync().ConfigureAwait(false);
         try
         {
-            if (State is MigrationState.Committing or MigrationState.Running)
+            if (State is MigrationState.Committing or MigrationState.Running or MigrationState.Lost)
                 throw new PhaulException(PhaulErrorId.ProtocolError, $"It cannot be discarded any more: this side is {State}") { Step = State };
             if (State != MigrationState.Discarded)
             {
@@ -131,6 +131,7 @@ internal sealed partial class DestinationMigration
             State = State,
             ProgramState = State switch
             {
+                MigrationState.Lost => ProgramState.Gone,
                 MigrationState.Running => ProgramState.RunningOnDestination,
                 MigrationState.Discarded when !_isRestoredElsewhere => ProgramState.RunningOnSource,
                 _ => ProgramState.Unknown,

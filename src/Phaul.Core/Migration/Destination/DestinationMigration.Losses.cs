@@ -7,6 +7,8 @@ namespace Phaul;
 
 internal sealed partial class DestinationMigration
 {
+    private static readonly TimeSpan TellLimit = TimeSpan.FromSeconds(10);
+
     /// <summary>Pages that cannot be written are told to the source at once: its dump would otherwise wait.</summary>
     private async Task WatchPagesAsync(Task pages)
     {
@@ -47,6 +49,39 @@ internal sealed partial class DestinationMigration
             new PhaulException(PhaulErrorId.RestoreFailed, "CRIU ended while it held the restored tree"))).ConfigureAwait(false);
     }
 
+    /// <summary>
+    /// The rest of its memory was on the source, and will not come: nobody can make the program whole again. It is ended, rather than
+    /// left standing where it lacks some, and what it lacks is written down.
+    /// </summary>
+    private async Task LoseAsync(HeldTree held, Exception cause)
+    {
+        await _recorder.WriteIfPossibleAsync(new MemoryLost()).ConfigureAwait(false);
+        if (!await held.DiscardAsync().ConfigureAwait(false))
+            await _recorder.WarnAsync("Processes of the lost tree were killed but have not exited yet.").ConfigureAwait(false);
+        var lacking = await held.LackingAsync().ConfigureAwait(false);
+        var file = MissingMemory.TryWrite(_workDirectory.Path, lacking);
+        var missing = lacking.Sum(part => (long)(part.Range.End - part.Range.Start));
+        await _recorder.EnterIfPossibleAsync(
+            MigrationState.Lost,
+            $"{cause.Message.TrimEnd('.')}. {(missing + (1 << 20) - 1) >> 20} MiB of its memory had not arrived{(file is null ? "" : $"; which is in {file}")}",
+            durable: true).ConfigureAwait(false);
+    }
+
+    private PhaulException Lost() => DestinationRecovery.Lost(_recorder.States[^1].Reason ?? "its memory did not arrive");
+
+    private async Task TellMemoryIsCompleteAsync()
+    {
+        try
+        {
+            using var limit = new CancellationTokenSource(TellLimit);
+            await RequireReception().EndRemoteAsync(limit.Token).ConfigureAwait(false);
+        }
+        catch (Exception exception) when (exception is PhaulException or OperationCanceledException)
+        {
+            _recorder.Story($"The source was not told that all memory is here: {exception.Message}");
+        }
+    }
+
     /// <summary>It runs without all its memory, and will not get the rest.</summary>
     private async Task ReplaceLackingAsync(string why)
     {
@@ -65,12 +100,16 @@ internal sealed partial class DestinationMigration
     /// <summary>The source tree is gone, and so is the restored one: the images are the program now.</summary>
     private async Task<HeldTree> RestoreAgainAsync(HeldTree lost, string why)
     {
+        if (_reception?.MemoryFault is { } fault)
+            throw fault;
         await _recorder.WarnAsync($"{why}. It is restored again from its images.").ConfigureAwait(false);
         await lost.DiscardAsync().ConfigureAwait(false);
         await lost.DisposeAsync().ConfigureAwait(false);
         var reception = RequireReception();
-        _held = await reception.RestoreEagerlyAsync(CancellationToken.None).ConfigureAwait(false);
+        _held = await reception.RestoreAgainAsync(CancellationToken.None).ConfigureAwait(false);
         await _recorder.WriteAsync(PreparedRecord(_held, reception.LastImagesDirectory), _begin.Durable).ConfigureAwait(false);
+        if (_held.NeedsThisProcess)
+            await _recorder.WriteAsync(new MemoryServed(reception.MemoryFollows)).ConfigureAwait(false);
         return _held;
     }
 }

@@ -206,6 +206,7 @@ internal sealed partial class DestinationMigration : IAsyncDisposable
                 SourceMessage.BodyOneofCase.ReceiveImages => await ReceiveImagesAsync().ConfigureAwait(false),
                 SourceMessage.BodyOneofCase.Restore => await RestoreAsync().ConfigureAwait(false),
                 SourceMessage.BodyOneofCase.Commit => new DestinationMessage { Running = await CommitAsync().ConfigureAwait(false) },
+                SourceMessage.BodyOneofCase.AwaitMemory => await AwaitMemoryAsync().ConfigureAwait(false),
                 SourceMessage.BodyOneofCase.Abort => await AbortAsync(message.Abort).ConfigureAwait(false),
                 _ => throw new PhaulException(PhaulErrorId.ProtocolError, $"{message.BodyCase} is no request of a migration under way"),
             };
@@ -260,6 +261,12 @@ internal sealed partial class DestinationMigration : IAsyncDisposable
     {
         if (_reception is null)
             await BeginReceivingAsync().ConfigureAwait(false);
+        if (start.MemoryFollows)
+        {
+            _reception!.StartLateIteration();
+            return new DestinationMessage { Done = new Done() };
+        }
+
         await _reception!.StartIterationAsync((long)Math.Min(start.ExpectedBytes, long.MaxValue), _calledOff.Token).ConfigureAwait(false);
         _watches.Add(WatchPagesAsync(_reception.PagesReceived));
         return new DestinationMessage { Done = new Done() };
@@ -276,8 +283,9 @@ internal sealed partial class DestinationMigration : IAsyncDisposable
 
     private async Task<DestinationMessage> StopIterationAsync()
     {
-        await RequireReception().StopIterationAsync(_calledOff.Token).ConfigureAwait(false);
-        return new DestinationMessage { Done = new Done() };
+        var reception = RequireReception();
+        await reception.StopIterationAsync(_calledOff.Token).ConfigureAwait(false);
+        return new DestinationMessage { Done = new Done { Owners = { reception.Owners } } };
     }
 
     private async Task<DestinationMessage> ReceiveImagesAsync()
@@ -308,7 +316,7 @@ internal sealed partial class DestinationMigration : IAsyncDisposable
 
         await _recorder.WriteAsync(PreparedRecord(_held, reception.LastImagesDirectory)).ConfigureAwait(false);
         if (_held.NeedsThisProcess)
-            await _recorder.WriteAsync(new MemoryServed()).ConfigureAwait(false);
+            await _recorder.WriteAsync(new MemoryServed(reception.MemoryFollows)).ConfigureAwait(false);
         await _recorder.EnterAsync(MigrationState.Prepared, durable: _begin.Durable).ConfigureAwait(false);
         _watches.Add(WatchHeldAsync(_held));
         return new DestinationMessage { Prepared = new Wire.Prepared { RootPid = _held.Tree.RootPid } };
@@ -328,16 +336,33 @@ internal sealed partial class DestinationMigration : IAsyncDisposable
         {
             if (State == MigrationState.Running)
                 return new Running { RootPid = _rootPid };
+            if (State == MigrationState.Lost)
+                throw Lost();
             // Committing: a commit that was begun and could not be finished, as on a full disk, is asked for again
             if (State is not (MigrationState.Prepared or MigrationState.InDoubt or MigrationState.Committing) || _held is null)
                 throw new PhaulException(PhaulErrorId.InDoubt, $"Nothing is prepared here: this side is {State}") { Step = State };
             if (State != MigrationState.Committing)
                 await _recorder.EnterIfPossibleAsync(MigrationState.Committing, durable: _begin.Durable).ConfigureAwait(false);
-            _held = await ResumeAsync(_held).ConfigureAwait(false);
+            if (_reception?.MemoryFault is { } fault)
+            {
+                await LoseAsync(_held, fault).ConfigureAwait(false);
+                throw Lost();
+            }
+
+            try
+            {
+                _held = await ResumeAsync(_held).ConfigureAwait(false);
+            }
+            catch (Exception) when (_reception?.MemoryFault is not null)
+            {
+                await LoseAsync(_held, _reception.MemoryFault).ConfigureAwait(false);
+                throw Lost();
+            }
+
             await _recorder.EnterIfPossibleAsync(MigrationState.Running).ConfigureAwait(false);
             _rootPid = _held.Tree.RootPid;
             if (_held.IsLazy)
-                _filling = _fill.RunAsync(_held);
+                _filling = FillAsync(_held);
             else
                 await _recorder.WriteIfPossibleAsync(new MemoryComplete()).ConfigureAwait(false);
             return new Running { RootPid = _rootPid };
@@ -346,6 +371,21 @@ internal sealed partial class DestinationMigration : IAsyncDisposable
         {
             _deciding.Release();
         }
+    }
+
+    private async Task FillAsync(HeldTree held)
+    {
+        var follows = _reception is { MemoryFollows: true };
+        await _fill.RunAsync(held, follows ? LoseAsync : null).ConfigureAwait(false);
+        if (follows && State == MigrationState.Running)
+            await TellMemoryIsCompleteAsync().ConfigureAwait(false);
+    }
+
+    /// <summary>The source waits for that: until then it keeps the memory.</summary>
+    private async Task<DestinationMessage> AwaitMemoryAsync()
+    {
+        await _filling.ConfigureAwait(false);
+        return State == MigrationState.Lost ? throw Lost() : new DestinationMessage { Done = new Done() };
     }
 
     private async Task<HeldTree> ResumeAsync(HeldTree held)

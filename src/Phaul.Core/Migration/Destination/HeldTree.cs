@@ -44,7 +44,7 @@ internal sealed class HeldTree : IAsyncDisposable
         CriuClient criu, string criuPath, LateImages images, ProcessOptions options, CancellationToken cancellationToken)
     {
         ILateMemory lateMemory = images.Store is { } store
-            ? await MemoryServer.StartAsync(store, images.WorkDirectory).ConfigureAwait(false)
+            ? await MemoryServer.StartAsync(store, images.WorkDirectory, images.TakeHolder()).ConfigureAwait(false)
             : await LazyPagesDaemon.StartAsync(criuPath, images.Directory, options.LogLevel, cancellationToken).ConfigureAwait(false);
         try
         {
@@ -122,8 +122,26 @@ internal sealed class HeldTree : IAsyncDisposable
         _lateMemory?.WatchHeld();
         if (!_verdict.TrySetResult(true))
             throw new InvalidOperationException("It has been decided already.");
-        var first = await Task.WhenAny(_resumed.Task, _restoring).ConfigureAwait(false);
+        var memory = _lateMemory?.WaitAsync(CancellationToken.None) ?? Task.CompletedTask;
+        using var resumed = new CancellationTokenSource();
+        var first = await Task.WhenAny(_resumed.Task, _restoring, FailureOfAsync(memory, resumed.Token)).ConfigureAwait(false);
+        await resumed.CancelAsync().ConfigureAwait(false);
+        if (first != _resumed.Task && first != _restoring)
+        {
+            // CRIU waits for tasks that wait for memory that never comes
+            _watch.Kill();
+            first = await Task.WhenAny(_resumed.Task, _restoring).ConfigureAwait(false);
+        }
+
         await first.ConfigureAwait(false);
+    }
+
+    /// <summary>Ends when a task has failed, or nobody wants to know any more.</summary>
+    private static async Task FailureOfAsync(Task task, CancellationToken cancellationToken)
+    {
+        await task.WaitAsync(cancellationToken).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        if (task.IsCompletedSuccessfully)
+            await Task.Delay(Timeout.Infinite, cancellationToken).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
     }
 
     /// <summary>Whether some of its memory may not be there yet.</summary>
@@ -136,6 +154,10 @@ internal sealed class HeldTree : IAsyncDisposable
     /// <exception cref="PhaulException">RestoreFailed: it will not get the rest, and what it reads there is wrong.</exception>
     public Task WaitForMemoryAsync(CancellationToken cancellationToken) =>
         _lateMemory?.WaitAsync(cancellationToken) ?? Task.CompletedTask;
+
+    /// <summary>What it lacks still, by the pid in the images; only once <see cref="WaitForMemoryAsync"/> has failed. Empty where that is not known.</summary>
+    public Task<IReadOnlyList<LackingMemory>> LackingAsync() =>
+        _lateMemory?.LackingAsync() ?? Task.FromResult<IReadOnlyList<LackingMemory>>([]);
 
     /// <summary>
     /// Whether it has ended while it got its memory, and not for want of it: the daemon then finds nobody to give it to. Only once

@@ -28,7 +28,9 @@ internal sealed class MemoryFill
     public bool KeepsImages { get; private set; }
 
     /// <summary>Waits until it has all. Never fails: it warns.</summary>
-    public async Task RunAsync(HeldTree held)
+    /// <param name="held">The tree, which runs.</param>
+    /// <param name="lose">What to do if it will not get the rest, and the images have not got it either; null: they have.</param>
+    public async Task RunAsync(HeldTree held, Func<HeldTree, Exception, Task>? lose = null)
     {
         var since = Stopwatch.StartNew();
         try
@@ -48,9 +50,22 @@ internal sealed class MemoryFill
         }
         catch (Exception exception)
         {
-            await _recorder.WarnAsync($"{exception.Message}, before the program had all its memory.").ConfigureAwait(false);
-            await ReplaceAsync(held, since).ConfigureAwait(false);
+            await _recorder.WarnAsync($"{exception.Message.TrimEnd('.')}, before the program had all its memory.").ConfigureAwait(false);
+            await (lose is null ? ReplaceAsync(held, since) : LoseAsync(held, exception, lose)).ConfigureAwait(false);
         }
+    }
+
+    private async Task LoseAsync(HeldTree held, Exception exception, Func<HeldTree, Exception, Task> lose)
+    {
+        KeepsImages = true;
+        if (held.HasEndedByItself)
+        {
+            await _recorder.WriteIfPossibleAsync(new MemoryComplete()).ConfigureAwait(false);
+            await _recorder.WarnAsync("The program has ended by itself.").ConfigureAwait(false);
+            return;
+        }
+
+        await lose(held, exception).ConfigureAwait(false);
     }
 
     private async Task ReplaceAsync(HeldTree held, Stopwatch since)

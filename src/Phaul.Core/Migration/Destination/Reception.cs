@@ -24,6 +24,10 @@ internal sealed class Reception : IAsyncDisposable
     private readonly PageReceiver _receiver;
     private readonly PhaulServer _phaul;
     private bool _restoresLazily;
+    private DescriptorHolder? _holder;
+    private RemotePages? _remote;
+    private ReceivedIteration? _lateIteration;
+    private LateImages? _late;
 
     private Reception(PhaulConnection connection, DestinationServerOptions server, Begin begin, ProcessOptions options, string workDirectory)
     {
@@ -53,8 +57,17 @@ internal sealed class Reception : IAsyncDisposable
     /// <summary>Ends when the pages of the current iteration are all written; faulted if that failed.</summary>
     public Task PagesReceived => _phaul.PagesReceived;
 
+    /// <summary>Whose pages the last iteration has, as CRIU calls them on the wire.</summary>
+    public IEnumerable<ulong> Owners => _receiver.Iterations.Count > 0 ? _receiver.Iterations[^1].Images.Select(image => image.Owner.OnWire) : [];
+
     /// <summary>Bytes of the page stream so far.</summary>
-    public long PageBytes => _receiver.BytesReceived;
+    public long PageBytes => _receiver.BytesReceived + (_remote?.BytesReceived ?? 0);
+
+    /// <summary>Whether memory follows from the source when the program runs.</summary>
+    public bool MemoryFollows => _remote is not null;
+
+    /// <summary>Why it will not follow any more; null as long as it does.</summary>
+    public PhaulException? MemoryFault => _remote?.Fault;
 
     /// <summary>Bytes of the other images so far.</summary>
     public long ImageBytes { get; private set; }
@@ -71,6 +84,8 @@ internal sealed class Reception : IAsyncDisposable
             await reception._phaul.WarmUpAsync(cancellationToken).ConfigureAwait(false);
             reception._restoresLazily =
                 !begin.EagerRestore && await LazyPagesDaemon.IsSupportedAsync(server.CriuPath, cancellationToken).ConfigureAwait(false);
+            if (reception._restoresLazily)
+                reception._holder = DescriptorHolder.Start(Path.Combine(workDirectory, LateDirectory));
             await JitWarmUp.Completion.WaitAsync(cancellationToken).ConfigureAwait(false);
             return reception;
         }
@@ -88,6 +103,19 @@ internal sealed class Reception : IAsyncDisposable
         RequireSpace(expectedBytes);
         return _phaul.StartIterationAsync(cancellationToken);
     }
+
+    /// <summary>Begins the last iteration, whose lazy pages stay on the source until the program here asks for them.</summary>
+    /// <exception cref="PhaulException">CheckFailed: memory cannot be given late on this host; or the directory cannot be made.</exception>
+    public void StartLateIteration()
+    {
+        if (!_restoresLazily)
+            throw new PhaulException(PhaulErrorId.CheckFailed, "Memory cannot follow a program on this host: CRIU finds no userfaultfd that it could use");
+        _phaul.StartIterationWithoutPages();
+        _remote = new RemotePages(_connection.OpenChannel(ChannelId.Pages));
+    }
+
+    /// <summary>All memory is here: the source is told that it may let go of it.</summary>
+    public Task EndRemoteAsync(CancellationToken cancellationToken) => _remote?.CloseAsync(cancellationToken) ?? Task.CompletedTask;
 
     /// <summary>Waits until the iteration's pages are written.</summary>
     /// <exception cref="PhaulException">PageTransferFailed: some are missing.</exception>
@@ -109,12 +137,14 @@ internal sealed class Reception : IAsyncDisposable
     /// <exception cref="CriuException">CRIU could not restore it; nothing is left of it.</exception>
     public async Task<HeldTree> RestoreAsync(Action<string> story, CancellationToken cancellationToken)
     {
+        if (MemoryFollows)
+            return await RestoreWithMemoryToFollowAsync(cancellationToken).ConfigureAwait(false);
         if (_restoresLazily)
         {
             try
             {
                 if (LateImagesOf(LastImagesDirectory) is { } late)
-                    return await HeldTree.RestoreLazilyAsync(_phaul.Criu, _server.CriuPath, late, _options, cancellationToken).ConfigureAwait(false);
+                    return await HeldTree.RestoreLazilyAsync(_phaul.Criu, _server.CriuPath, late.With(TakeHolder()), _options, cancellationToken).ConfigureAwait(false);
             }
             catch (Exception exception) when (exception is CriuException { Kind: CriuFailure.Refused } or PhaulException
                 && !cancellationToken.IsCancellationRequested)
@@ -127,6 +157,18 @@ internal sealed class Reception : IAsyncDisposable
         return await RestoreEagerlyAsync(cancellationToken).ConfigureAwait(false);
     }
 
+    private Task<HeldTree> RestoreWithMemoryToFollowAsync(CancellationToken cancellationToken)
+    {
+        if (_late is null)
+        {
+            _lateIteration ??= ReceivedIteration.Load(LastImagesDirectory, _receiver.Iterations.Count > 0 ? _receiver.Iterations[^1] : null);
+            var store = PageStore.Compose(_lateIteration, Path.Combine(_workDirectory, LateDirectory), _remote)!;
+            _late = new LateImages(store.ImagesDirectory, LastImagesDirectory, store);
+        }
+
+        return HeldTree.RestoreLazilyAsync(_phaul.Criu, _server.CriuPath, _late.With(TakeHolder()), _options, cancellationToken);
+    }
+
     /// <summary>What to restore from if most of the memory is to follow; null: that is not worth while.</summary>
     private LateImages? LateImagesOf(string lastImages)
     {
@@ -137,20 +179,36 @@ internal sealed class Reception : IAsyncDisposable
         return store is null ? null : new LateImages(store.ImagesDirectory, lastImages, store);
     }
 
-    /// <summary>Restores and holds, with all memory.</summary>
+    /// <summary>Restores and holds once more, with all memory that is here.</summary>
     /// <exception cref="CriuException">CRIU could not restore it; nothing is left of it.</exception>
-    public Task<HeldTree> RestoreEagerlyAsync(CancellationToken cancellationToken) =>
+    public Task<HeldTree> RestoreAgainAsync(CancellationToken cancellationToken) => MemoryFollows
+        ? RestoreWithMemoryToFollowAsync(cancellationToken)
+        : RestoreEagerlyAsync(cancellationToken);
+
+    private Task<HeldTree> RestoreEagerlyAsync(CancellationToken cancellationToken) =>
         HeldTree.RestoreEagerlyAsync(_phaul.Criu, LastImagesDirectory, _options, cancellationToken);
 
     /// <summary>No more pages will come. What was received stays, and can be restored from until the end.</summary>
-    public ValueTask EndPagesAsync() => _phaul.EndPagesAsync();
+    public async ValueTask EndPagesAsync()
+    {
+        await _phaul.EndPagesAsync().ConfigureAwait(false);
+        if (_remote is not null)
+            await _remote.DisposeAsync().ConfigureAwait(false);
+    }
 
     /// <inheritdoc/>
     public async ValueTask DisposeAsync()
     {
         await _phaul.DisposeAsync().ConfigureAwait(false);
+        if (_remote is not null)
+            await _remote.DisposeAsync().ConfigureAwait(false);
+        if (TakeHolder() is { } unused)
+            await unused.DisposeAsync().ConfigureAwait(false);
+        _lateIteration?.Dispose();
         _receiver.Dispose();
     }
+
+    private DescriptorHolder? TakeHolder() => Interlocked.Exchange(ref _holder, null);
 
     private void RequireSpace(long bytes)
     {

@@ -31,12 +31,16 @@ internal sealed class MigrationPreflight
     /// <summary>What the operator should know although it does not stop the migration.</summary>
     public IReadOnlyList<string> Warnings { get; private set; } = [];
 
+    /// <summary>CRIU's version on this host, as surveys have it; 0: not known.</summary>
+    public uint CriuVersion { get; private set; }
+
     /// <summary>All checks of both hosts.</summary>
     /// <exception cref="PhaulException">The destination could not be asked.</exception>
     public async Task<IReadOnlyList<CheckResult>> RunAsync(RemoteDestination remote, bool checkOnly, CancellationToken cancellationToken)
     {
         var survey = await TreeSurveyor.SurveyAsync(_tree, _request.CriuPath, cancellationToken).ConfigureAwait(false);
         MemoryBytes = (long)survey.MemoryBytes;
+        CriuVersion = survey.CriuVersion;
         var here = await SourceChecks.RunAsync(_tree, _request, _workDirectory, cancellationToken).ConfigureAwait(false);
         Mode = ChooseMode(here);
         var there = await remote.BeginAsync(

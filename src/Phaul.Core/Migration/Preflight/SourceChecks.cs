@@ -43,6 +43,8 @@ internal static class SourceChecks
         CriuChecks.AddTo(checks, criu);
         checks.Add("DirtyTracking", async token => DirtyTracking(await criu.WaitAsync(token).ConfigureAwait(false), request.Mode));
         checks.Add("LazyPages", async token => CriuChecks.LazyPages(await criu.WaitAsync(token).ConfigureAwait(false), request.Mode));
+        OfTree("LatePipes", tree => LatePipesCheck.Run(
+            proc, ProcStatus.Read(proc, "self") ?? new ProcStatus(), request.Mode, SurveyEstimates.MemoryBytes(tree, proc)));
         OfTree("Capabilities", tree => CapabilityCheck.Run(ProcStatus.Read(proc, "self") ?? new ProcStatus(), tree, options));
         OfTree("Namespaces", tree => RefusalChecks.Namespaces(tree, options));
         OfTree("FileLocks", tree => OptionChecks.FileLocks(tree, options));

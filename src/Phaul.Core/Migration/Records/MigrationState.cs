@@ -59,6 +59,12 @@ public enum MigrationState
 
     /// <summary>Destination, final: what was received or restored is gone; the program is not here.</summary>
     Discarded,
+
+    /// <summary>
+    /// Either side, final: after the commit of a PostCopy or Hybrid migration the destination could not get the rest of the memory.
+    /// The program is nowhere any more.
+    /// </summary>
+    Lost,
 }
 
 /// <summary>Where the program is, as far as can be known. What an operator wants to read first in an error.</summary>

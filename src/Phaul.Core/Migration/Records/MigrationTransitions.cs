@@ -12,10 +12,11 @@ public static class MigrationTransitions
         [MigrationState.PreCopying] = [MigrationState.Freezing, MigrationState.RolledBack],
         [MigrationState.Freezing] = [MigrationState.Transferring, MigrationState.RolledBack],
         [MigrationState.Transferring] = [MigrationState.Committing, MigrationState.RolledBack],
-        [MigrationState.Committing] = [MigrationState.Completed, MigrationState.RolledBack, MigrationState.InDoubt],
-        [MigrationState.InDoubt] = [MigrationState.Completed, MigrationState.RolledBack],
+        [MigrationState.Committing] = [MigrationState.Completed, MigrationState.RolledBack, MigrationState.InDoubt, MigrationState.Lost],
+        [MigrationState.InDoubt] = [MigrationState.Completed, MigrationState.RolledBack, MigrationState.Lost],
         [MigrationState.Completed] = [],
         [MigrationState.RolledBack] = [],
+        [MigrationState.Lost] = [],
     };
 
     private static readonly Dictionary<MigrationState, MigrationState[]> Destination = new()
@@ -24,10 +25,12 @@ public static class MigrationTransitions
         [MigrationState.Receiving] = [MigrationState.Restoring, MigrationState.Discarded],
         [MigrationState.Restoring] = [MigrationState.Prepared, MigrationState.Discarded],
         [MigrationState.Prepared] = [MigrationState.Committing, MigrationState.Discarded, MigrationState.InDoubt],
-        [MigrationState.Committing] = [MigrationState.Running, MigrationState.InDoubt],
+        [MigrationState.Committing] = [MigrationState.Running, MigrationState.InDoubt, MigrationState.Lost],
         [MigrationState.InDoubt] = [MigrationState.Committing, MigrationState.Discarded],
-        [MigrationState.Running] = [],
+        // Only where memory follows a program that runs already
+        [MigrationState.Running] = [MigrationState.Lost],
         [MigrationState.Discarded] = [],
+        [MigrationState.Lost] = [],
     };
 
     /// <summary>The state in which a side begins.</summary>
@@ -42,8 +45,8 @@ public static class MigrationTransitions
     /// <summary>Whether <paramref name="next"/> may follow <paramref name="state"/>.</summary>
     public static bool IsAllowed(MigrationSide side, MigrationState state, MigrationState next) => After(side, state).Contains(next);
 
-    /// <summary>Whether nothing can follow: the migration is over on this side.</summary>
-    public static bool IsFinal(MigrationSide side, MigrationState state) => After(side, state).Count == 0;
+    /// <summary>Whether the migration is over on this side: nothing can follow, but for the loss of a program that runs without all its memory.</summary>
+    public static bool IsFinal(MigrationSide side, MigrationState state) => After(side, state).All(next => next == MigrationState.Lost);
 
     /// <summary>All states of a side.</summary>
     public static IReadOnlyCollection<MigrationState> StatesOf(MigrationSide side) => Table(side).Keys;

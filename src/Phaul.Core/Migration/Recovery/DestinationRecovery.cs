@@ -52,6 +52,8 @@ internal sealed class DestinationRecovery
         if (verdict == Verdict.Ask)
             return new DestinationMessage { Standing = new Standing { State = StateOf(contents).ToString() } };
         var outcome = await RecoverAsync(migrationId, contents, verdict, byWord: false, "the source", cancellationToken).ConfigureAwait(false);
+        if (outcome.State == MigrationState.Lost)
+            throw Lost(outcome.Found);
         return outcome.State == MigrationState.Running
             ? new DestinationMessage { Running = new Running { RootPid = outcome.RootPid } }
             : new DestinationMessage { Discarded = new Discarded { ImagesDirectory = outcome.ImagesDirectory ?? "" } };
@@ -67,7 +69,7 @@ internal sealed class DestinationRecovery
         var contents = await ReadAsync(migrationId, cancellationToken).ConfigureAwait(false);
         var states = StatesOf(contents);
         // Whoever has asked for the commit has seen the source tree die; who was never told Prepared cannot have let it die.
-        Verdict? verdict = states.Any(change => change.State is MigrationState.Committing or MigrationState.Running) ? Verdict.Committed
+        Verdict? verdict = states.Any(change => change.State is MigrationState.Committing or MigrationState.Running or MigrationState.Lost) ? Verdict.Committed
             : states.All(change => change.State is not (MigrationState.Prepared or MigrationState.InDoubt)) ? Verdict.RolledBack
             : word switch
             {
@@ -121,9 +123,11 @@ internal sealed class DestinationRecovery
         {
             case (MigrationState.Running, Verdict.Committed) when !MigrationSummary.LacksMemory(before.Records):
                 return new Outcome(MigrationState.Running, prepared?.RootPid ?? 0, "it was committed and resumed here", null);
+            case (MigrationState.Lost, Verdict.Committed):
+                return new Outcome(MigrationState.Lost, prepared?.RootPid ?? 0, StatesOf(before)[^1].Reason ?? "its memory was lost here", null);
             case (MigrationState.Discarded, Verdict.RolledBack):
                 return new Outcome(MigrationState.Discarded, 0, "it was discarded here", null);
-            case (MigrationState.Running, Verdict.RolledBack) or (MigrationState.Discarded, _):
+            case (MigrationState.Running or MigrationState.Lost, Verdict.RolledBack) or (MigrationState.Discarded, _):
                 throw new PhaulException(PhaulErrorId.InDoubt, $"Here the migration has ended as {StateOf(before)}, which contradicts the source");
             // It may run: killing it on a word that cannot be true could kill the only copy.
             case (MigrationState.Committing, Verdict.RolledBack):
@@ -188,6 +192,8 @@ internal sealed class DestinationRecovery
         var wasResuming = contents.Records.LastOrDefault(record => record is Journal.Prepared or Resuming or NeverRan) is Resuming;
         var hasRun = wasResuming ? CriuLastWord.OfRestore(prepared.ImagesDirectory) : false;
         var alive = Alive(prepared);
+        if (HasMemoryOnSource(contents.Records) && (alive.Count > 0 || hasRun != true))
+            return await LoseAsync(contents, prepared, recorder).ConfigureAwait(false);
         if (StateOf(contents) == MigrationState.Running)
             return await ReplaceStandingAsync(contents, prepared, recorder, cancellationToken).ConfigureAwait(false);
         var hold = alive.Count > 0 ? HeldTasks.Look(alive.Select(process => process.Pid)) : (TreeHold?)null;
@@ -230,6 +236,34 @@ internal sealed class DestinationRecovery
             MigrationState.Running, pid,
             hold is null ? "the restored tree is gone, and never ran" : "the restored tree was held by nobody any more, and never ran",
             "restored again from its images and run");
+    }
+
+    /// <summary>The error for a program that nobody can make whole again.</summary>
+    public static PhaulException Lost(string why) => new(PhaulErrorId.ProgramLost, $"The program is lost: {why}")
+    {
+        Host = Environment.MachineName,
+        Step = MigrationState.Lost,
+        ProgramState = ProgramState.Gone,
+        RecommendedAction = "Start the program anew. Where a broken link must not cost a program, use -Mode PreCopy or StopAndCopy.",
+    };
+
+    /// <summary>Whether some of its memory was still to come from the source, over a connection that is gone with its server.</summary>
+    private static bool HasMemoryOnSource(IReadOnlyList<JournalRecord> records) =>
+        MigrationSummary.LacksMemory(records) && records.OfType<MemoryServed>().LastOrDefault() is { FromSource: true };
+
+    /// <summary>Nobody can make it whole again: its memory was on the source, and went with the connection.</summary>
+    private static async Task<Outcome> LoseAsync(JournalContents contents, Journal.Prepared prepared, MigrationRecorder recorder)
+    {
+        var alive = Alive(prepared);
+        await ReachCommittingAsync(recorder).ConfigureAwait(false);
+        await recorder.WriteAsync(new MemoryLost(), durable: true).ConfigureAwait(false);
+        await KillWithChildrenAsync(alive).ConfigureAwait(false);
+        RequireNoStrays(prepared);
+        await EndDaemonsAsync(contents).ConfigureAwait(false);
+        await recorder.EnterAsync(
+            MigrationState.Lost, "the server ended before the source had given the program all its memory", durable: true).ConfigureAwait(false);
+        return new Outcome(
+            MigrationState.Lost, prepared.RootPid, "the restored tree lacked memory that was on the source alone", "ended what was left of it: the program is lost");
     }
 
     /// <summary>
@@ -411,7 +445,7 @@ internal sealed class DestinationRecovery
     {
         if (recorder.State == MigrationState.Prepared)
             await recorder.EnterAsync(MigrationState.InDoubt, "an earlier server ended").ConfigureAwait(false);
-        if (recorder.State != MigrationState.Committing)
+        if (recorder.State is not (MigrationState.Committing or MigrationState.Running))
             await recorder.EnterAsync(MigrationState.Committing, "the source tree is gone", durable: true).ConfigureAwait(false);
     }
 
@@ -481,7 +515,7 @@ internal sealed class DestinationRecovery
             State = outcome.State,
             ProgramState = outcome switch
             {
-                { HasEnded: true } => ProgramState.Gone,
+                { HasEnded: true } or { State: MigrationState.Lost } => ProgramState.Gone,
                 { State: MigrationState.Running } => ProgramState.RunningOnDestination,
                 _ => ProgramState.RunningOnSource,
             },

@@ -34,7 +34,7 @@ internal static class DestinationResolution
         Resolutions.Of(summary, ResolutionOutcome.Settled, found) with
         {
             State = state,
-            ProgramState = hasEnded ? ProgramState.Gone
+            ProgramState = hasEnded || state == MigrationState.Lost ? ProgramState.Gone
                 : state == MigrationState.Running ? ProgramState.RunningOnDestination : ProgramState.RunningOnSource,
             Done = rootPid is { } pid && state == MigrationState.Running && !hasEnded ? $"{done}, pid {pid}" : done,
         };

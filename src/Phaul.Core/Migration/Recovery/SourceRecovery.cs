@@ -92,6 +92,14 @@ internal sealed class SourceRecovery
         private async Task<MigrationResolution> CommitAsync(string found, CancellationToken cancellationToken)
         {
             var (answer, failure) = await TellAsync(Verdict.Committed, cancellationToken).ConfigureAwait(false);
+            if (failure is PhaulException { ErrorId: PhaulErrorId.ProgramLost } lost)
+            {
+                await recorder.EnterAsync(MigrationState.Lost, lost.Message, durable: true).ConfigureAwait(false);
+                await recorder.WriteIfPossibleAsync(new PeerTold()).ConfigureAwait(false);
+                await FinishAsync(MigrationState.Lost, ProgramState.Gone, null, found, lost.Message).ConfigureAwait(false);
+                return Settled(found, MigrationState.Lost, ProgramState.Gone, $"{lost.Message} ({Destination})");
+            }
+
             if (answer?.Running is not { } running)
             {
                 return Unresolved(found, $"The destination {Destination} has to run it, and could not: {failure?.Message} " +

@@ -33,9 +33,34 @@ internal sealed class CommitDelivery
         if (await AskAsync(remote).ConfigureAwait(false) is { } running)
             return running;
         var (answer, failure) = await SettleAsync(Settle.Types.Verdict.Committed, CommitLimit).ConfigureAwait(false);
+        if (failure as PhaulException is { ErrorId: PhaulErrorId.ProgramLost } lost)
+            throw lost;
         return answer?.Running
             ?? throw await InDoubtAsync($"The destination could not be told that it may run the program: {failure?.Message}", failure)
                 .ConfigureAwait(false);
+    }
+
+    /// <summary>Comes back when the program has all its memory there. While the connection lives it is only waited; a lost one is asked over another.</summary>
+    /// <exception cref="PhaulException">ProgramLost: it never will. InDoubt: the destination could not be reached.</exception>
+    public async Task AwaitMemoryAsync(RemoteDestination remote)
+    {
+        try
+        {
+            await remote.AwaitMemoryAsync(CancellationToken.None).ConfigureAwait(false);
+            return;
+        }
+        catch (PhaulException exception) when (exception.ErrorId != PhaulErrorId.ProgramLost)
+        {
+            await _recorder.WarnAsync($"Whether all memory arrived was not heard ({exception.Message}); asking over another connection.").ConfigureAwait(false);
+        }
+
+        var (answer, failure) = await SettleAsync(Settle.Types.Verdict.Committed, CommitLimit).ConfigureAwait(false);
+        if (answer?.Running is null)
+        {
+            throw failure as PhaulException is { ErrorId: PhaulErrorId.ProgramLost } lost
+                ? lost
+                : await InDoubtAsync($"Whether all memory arrived could not be asked: {failure?.Message}", failure).ConfigureAwait(false);
+        }
     }
 
     /// <summary>Has the destination discard what it holds. The program runs here; failing is a warning, not an error.</summary>
@@ -104,7 +129,7 @@ internal sealed class CommitDelivery
             await _recorder.WarnAsync($"The commit was not confirmed ({exception.Message}); asking again over another connection.").ConfigureAwait(false);
             return null;
         }
-        catch (PhaulException exception)
+        catch (PhaulException exception) when (exception.ErrorId != PhaulErrorId.ProgramLost)
         {
             throw await InDoubtAsync($"The destination could not run the program that it had prepared: {exception.Message}", exception)
                 .ConfigureAwait(false);

@@ -40,10 +40,10 @@ internal sealed class Conversation : IAsyncDisposable
     /// <summary>Asks, and waits for the answer.</summary>
     /// <exception cref="PhaulException">The destination's own, TimedOut, ProtocolError, or why the conversation broke.</exception>
     public async Task<DestinationMessage> RequestAsync(
-        SourceMessage message, DestinationMessage.BodyOneofCase expected, CancellationToken cancellationToken)
+        SourceMessage message, DestinationMessage.BodyOneofCase expected, CancellationToken cancellationToken, TimeSpan? limit = null)
     {
         var (request, answer) = await SendAsync(message, cancellationToken).ConfigureAwait(false);
-        return await AnswerAsync(request, answer, expected, cancellationToken).ConfigureAwait(false);
+        return await AnswerAsync(request, answer, expected, cancellationToken, limit).ConfigureAwait(false);
     }
 
     /// <summary>Asks only; <see cref="AnswerAsync"/> waits.</summary>
@@ -62,12 +62,13 @@ internal sealed class Conversation : IAsyncDisposable
 
     /// <inheritdoc cref="RequestAsync"/>
     public async Task<DestinationMessage> AnswerAsync(
-        ulong request, Task<DestinationMessage> answer, DestinationMessage.BodyOneofCase expected, CancellationToken cancellationToken)
+        ulong request, Task<DestinationMessage> answer, DestinationMessage.BodyOneofCase expected, CancellationToken cancellationToken,
+        TimeSpan? limit = null)
     {
         DestinationMessage message;
         try
         {
-            message = await answer.WaitAsync(RequestLimit, cancellationToken).ConfigureAwait(false);
+            message = await answer.WaitAsync(limit ?? RequestLimit, cancellationToken).ConfigureAwait(false);
         }
         catch (TimeoutException exception)
         {

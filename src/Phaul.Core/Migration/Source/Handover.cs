@@ -14,7 +14,7 @@ namespace Phaul;
 /// The last step of a migration: dump, move the images, have the tree restored and held there, let it die here, see that it
 /// is dead, and only then let it run there. The death of the source tree is the commit.
 /// </summary>
-internal sealed class Handover : ILastStep
+internal sealed partial class Handover : ILastStep
 {
     // Killing is CRIU's last act on a frozen tree and takes milliseconds; large trees give back their memory first.
     private static readonly TimeSpan DeathLimit = TimeSpan.FromSeconds(60);
@@ -41,6 +41,9 @@ internal sealed class Handover : ILastStep
 
     /// <summary>What holds back the pages until the freeze, and no longer; null: nothing, or the frozen part as well.</summary>
     public BandwidthLimit? Limit { get; init; }
+
+    /// <summary>Serves what stays behind when the program goes (PostCopy, Hybrid); null: nothing does.</summary>
+    public LatePages? LatePages { get; init; }
 
     /// <summary>From just before the freeze to the destination's word that it runs; null before that.</summary>
     public TimeSpan? Downtime { get; private set; }
@@ -69,9 +72,16 @@ internal sealed class Handover : ILastStep
         await _recorder.EnterAsync(MigrationState.Freezing).ConfigureAwait(false);
         try
         {
+            if (LatePages is { } pages)
+            {
+                await HandOverAndServeAsync(criu, config, lastClientImagesPath, pages).ConfigureAwait(false);
+                return;
+            }
+
             await DumpAndPrepareAsync(criu, config, lastClientImagesPath).ConfigureAwait(false);
             await SeeTreeDieAsync().ConfigureAwait(false);
             await CommitAsync().ConfigureAwait(false);
+            await _recorder.EnterIfPossibleAsync(MigrationState.Completed).ConfigureAwait(false);
         }
         finally
         {
@@ -103,9 +113,7 @@ internal sealed class Handover : ILastStep
         switch (notification.Kind)
         {
             case CriuNotificationKind.PreDump:
-                // CRIU freezes next. It does not say when it has, so the frozen time counts from here.
-                _frozen.Start();
-                _gate.CallOffAfter(_request.MaxFrozen, FrozenTooLong);
+                BeginFrozen();
                 return true;
             case CriuNotificationKind.PostDump:
                 await PrepareDestinationAsync(config, imagesPath, callOff).ConfigureAwait(false);
@@ -115,15 +123,27 @@ internal sealed class Handover : ILastStep
         }
     }
 
+    /// <summary>CRIU freezes next. It does not say when it has, so the frozen time counts from here.</summary>
+    private void BeginFrozen()
+    {
+        _frozen.Start();
+        _gate.CallOffAfter(_request.MaxFrozen, FrozenTooLong);
+    }
+
     /// <summary>The tree is frozen and dumped, CRIU waits in post-dump. Returning kills the tree, throwing resumes it.</summary>
     private async Task PrepareDestinationAsync(PhaulConfig config, string imagesPath, CancellationToken callOff)
+    {
+        await TransferAsync(config, imagesPath, callOff).ConfigureAwait(false);
+        RestoreWasRequested = true;
+        await _remote.RestoreAsync(callOff).ConfigureAwait(false);
+        await CloseGateAsync().ConfigureAwait(false);
+    }
+
+    private async Task TransferAsync(PhaulConfig config, string imagesPath, CancellationToken callOff)
     {
         await _recorder.EnterAsync(MigrationState.Transferring).ConfigureAwait(false);
         await WatchFrozenTreeAsync(config.Pid).ConfigureAwait(false);
         await SendImagesAsync(imagesPath, callOff).ConfigureAwait(false);
-        RestoreWasRequested = true;
-        await _remote.RestoreAsync(callOff).ConfigureAwait(false);
-        await CloseGateAsync().ConfigureAwait(false);
     }
 
     /// <summary>Frozen, the tree cannot fork: this is who has to be dead before it may run elsewhere.</summary>
@@ -140,7 +160,7 @@ internal sealed class Handover : ILastStep
     {
         var received = await _remote.SendImagesAsync(
             async token => ImageBytes =
-                (await ImageSender.SendAsync(imagesPath, _imageChannel, cancellationToken: token).ConfigureAwait(false)).Bytes,
+                (await ImageSender.SendAsync(imagesPath, _imageChannel, LatePages is null ? null : static _ => true, cancellationToken: token).ConfigureAwait(false)).Bytes,
             callOff).ConfigureAwait(false);
         if ((long)received.Bytes != ImageBytes)
         {
@@ -165,7 +185,7 @@ internal sealed class Handover : ILastStep
     /// <summary>CRIU failed after the commit was decided. What it did to the tree decides what happens.</summary>
     private async Task SettleWithoutCriuAsync()
     {
-        if (await _tree!.WaitAllExitedAsync(DeathLimitWithoutCriu, CancellationToken.None).ConfigureAwait(false))
+        if (await _tree!.WaitAllEndingAsync(DeathLimitWithoutCriu, CancellationToken.None).ConfigureAwait(false))
             return;
         if (_tree.Exited.Count == _endedBefore && !_tree.IsAnyEnding)
         {
@@ -185,10 +205,10 @@ internal sealed class Handover : ILastStep
 
     private async Task SeeTreeDieAsync()
     {
-        if (!await _tree!.WaitAllExitedAsync(DeathLimit, CancellationToken.None).ConfigureAwait(false))
+        if (!await _tree!.WaitAllEndingAsync(DeathLimit, CancellationToken.None).ConfigureAwait(false))
             throw await StillThereAsync(_tree).ConfigureAwait(false);
         TreeIsGone = true;
-        await _recorder.WriteIfPossibleAsync(new TreeGone(), _request.Durable).ConfigureAwait(false);
+        await _recorder.WriteIfPossibleAsync(new TreeGone(LatePages is not null), _request.Durable).ConfigureAwait(false);
     }
 
     private async Task CommitAsync()
@@ -197,7 +217,6 @@ internal sealed class Handover : ILastStep
         Downtime = _frozen.Elapsed;
         _remote.MarkRunning();
         DestinationPid = running.RootPid;
-        await _recorder.EnterIfPossibleAsync(MigrationState.Completed).ConfigureAwait(false);
     }
 
     // Killed tasks that do not exit are stuck in the kernel (a dead NFS server, say). They cannot run, but nobody can prove that

@@ -1,5 +1,6 @@
 // The destination, as the source calls it over the connection: requests answered by number, failures thrown as exceptions.
 
+using Phaul.Images.Pages;
 using Phaul.Transport;
 using Phaul.Wire;
 
@@ -33,6 +34,12 @@ internal sealed class RemoteDestination : IPhaulRemote, IAsyncDisposable
     /// <summary>What the next iteration may send at most, so that the destination can check its disk; 0 if not known.</summary>
     public long ExpectedBytes { get; set; }
 
+    /// <summary>Whether the next iteration is the last, and its memory follows when it is asked for.</summary>
+    public bool MemoryFollows { get; set; }
+
+    /// <summary>Whose pages the last iteration that was stopped has brought there.</summary>
+    public IReadOnlyList<PageOwner> Owners { get; private set; } = [];
+
     /// <summary>Where the destination keeps what it receives; null before <see cref="BeginAsync"/>.</summary>
     public string? ImagesDirectory { get; private set; }
 
@@ -57,7 +64,7 @@ internal sealed class RemoteDestination : IPhaulRemote, IAsyncDisposable
 
     public async Task StartIterationAsync(CancellationToken cancellationToken = default)
     {
-        var start = new StartIteration { ExpectedBytes = (ulong)Math.Max(0, ExpectedBytes) };
+        var start = new StartIteration { ExpectedBytes = (ulong)Math.Max(0, ExpectedBytes), MemoryFollows = MemoryFollows };
         await _conversation.RequestAsync(new SourceMessage { StartIteration = start }, DestinationMessage.BodyOneofCase.Done, cancellationToken)
             .ConfigureAwait(false);
     }
@@ -67,9 +74,10 @@ internal sealed class RemoteDestination : IPhaulRemote, IAsyncDisposable
         // The last iteration was stopped before the restore; what runs needs no page server.
         if (_running)
             return;
-        await _conversation.RequestAsync(
+        var answer = await _conversation.RequestAsync(
             new SourceMessage { StopIteration = new StopIteration() }, DestinationMessage.BodyOneofCase.Done, cancellationToken)
             .ConfigureAwait(false);
+        Owners = [.. answer.Done.Owners.Select(PageOwner.FromWire)];
     }
 
     public async Task<ImagesReceived> SendImagesAsync(Func<CancellationToken, Task> send, CancellationToken cancellationToken)
@@ -91,6 +99,11 @@ internal sealed class RemoteDestination : IPhaulRemote, IAsyncDisposable
             .ConfigureAwait(false);
         return answer.Running;
     }
+
+    /// <summary>Comes back when the program that runs there has all its memory.</summary>
+    /// <exception cref="PhaulException">ProgramLost, or why it cannot be known.</exception>
+    public Task AwaitMemoryAsync(CancellationToken cancellationToken) => _conversation.RequestAsync(
+        new SourceMessage { AwaitMemory = new AwaitMemory() }, DestinationMessage.BodyOneofCase.Done, cancellationToken, Timeout.InfiniteTimeSpan);
 
     /// <summary>The program runs there: iterations are over, whatever this connection says.</summary>
     public void MarkRunning() => _running = true;

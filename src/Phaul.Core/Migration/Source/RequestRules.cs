@@ -31,9 +31,19 @@ internal static class RequestRules
             "There is no destination: neither a host nor a UNIX socket was given.");
         Require(request.Destination.Port is >= 1 and <= 65535, $"The port is {request.Destination.Port}; 1 to 65535 are allowed.");
         Require(
-            request.Mode is not (MigrationMode.PostCopy or MigrationMode.Hybrid),
-            $"Mode {request.Mode} is not available in this version.", "Use Auto, PreCopy or StopAndCopy.");
+            !LeavesMemoryBehind(request.Mode) || !(request.Options.TcpEstablished || request.Options.LinkRemap),
+            $"{request.Mode} cannot move established connections or remapped links: CRIU lets the network and its links go before the memory has followed.",
+            "Use PreCopy or StopAndCopy, or leave out TcpEstablished and LinkRemap (TcpClose closes the connections).");
+        Require(
+            !LeavesMemoryBehind(request.Mode) || request.Local is null,
+            $"{request.Mode} cannot be combined with an engine of your own: memory that follows is Phaul's affair.", "Use PreCopy or StopAndCopy.");
+        Require(
+            !LeavesMemoryBehind(request.Mode) || !request.EagerRestore,
+            $"{request.Mode} and EagerRestore exclude each other.", "Leave one of them out.");
     }
+
+    /// <summary>Whether the program runs on the destination while some of its memory is only on the source.</summary>
+    public static bool LeavesMemoryBehind(MigrationMode mode) => mode is MigrationMode.PostCopy or MigrationMode.Hybrid;
 
     private static void Require(bool condition, string message, string? action = null)
     {

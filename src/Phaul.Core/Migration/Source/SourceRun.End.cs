@@ -39,7 +39,8 @@ internal sealed partial class SourceRun
         {
             // After the commit nothing that went wrong here says that the tree lives.
             await recorder.EnterIfPossibleAsync(
-                _lastStep is { IsCommitted: true } ? MigrationState.InDoubt : MigrationState.RolledBack, error.Message, durable: true)
+                error.ErrorId == PhaulErrorId.ProgramLost ? MigrationState.Lost
+                : _lastStep is { IsCommitted: true } ? MigrationState.InDoubt : MigrationState.RolledBack, error.Message, durable: true)
                 .ConfigureAwait(false);
         }
 
@@ -49,6 +50,7 @@ internal sealed partial class SourceRun
             MigrationState.RolledBack when request.Local is not null && SourceFailure.StateOf(tree) == ProgramState.Gone => ProgramState.Unknown,
             MigrationState.RolledBack => SourceFailure.StateOf(tree),
             MigrationState.Completed => ProgramState.RunningOnDestination,
+            MigrationState.Lost => ProgramState.Gone,
             MigrationState.InDoubt when error.ProgramState == ProgramState.RunningOnSource =>
                 _lastStep is { TreeIsGone: true } ? ProgramState.HeldOnDestination : ProgramState.Unknown,
             _ => error.ProgramState,
@@ -90,7 +92,7 @@ internal sealed partial class SourceRun
             Duration = recorder.Elapsed,
             Downtime = _lastStep?.Downtime,
             BytesSent = _connection?.BytesSent ?? 0,
-            PageBytes = _relay?.BytesToPeer ?? 0,
+            PageBytes = (_relay?.BytesToPeer ?? 0) + (_late?.BytesSent ?? 0),
             ImageBytes = _lastStep?.ImageBytes ?? 0,
             PagesWritten = iterations.Sum(iteration => iteration.PagesWritten),
             IterationCount = iterations.Count,

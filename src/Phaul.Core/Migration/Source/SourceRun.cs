@@ -3,6 +3,7 @@
 using System.Net.Sockets;
 using Phaul.Criu;
 using Phaul.Engines;
+using Phaul.Images;
 using Phaul.Journal;
 using Phaul.Native;
 using Phaul.Transport;
@@ -19,10 +20,13 @@ internal sealed partial class SourceRun(
     private readonly CommitDelivery _delivery = new(request, recorder);
     private PhaulConnection? _connection;
     private PageRelay? _relay;
+    private LatePages? _late;
     private ILastStep? _lastStep;
     private bool _heldCopyIsGone = true;
 
     private bool TracksMemory => preflight.Mode is MigrationMode.PreCopy or MigrationMode.Hybrid;
+
+    private bool LeavesMemoryBehind => RequestRules.LeavesMemoryBehind(preflight.Mode);
 
     /// <summary>When it comes back, the program runs on the destination.</summary>
     /// <exception cref="Exception">Anything that went wrong; <see cref="FailAsync"/> makes the operator's error of it.</exception>
@@ -82,30 +86,45 @@ internal sealed partial class SourceRun(
         await using var cut = gate.CallOffToken.Register(() => Cut(criuSocket));
 
         await using var criuLog = CriuLogFollower.For(recorder, workDirectory.Path, request.FollowCriuLog);
-        await using var ticker = new ProgressTicker(recorder, () => relay.BytesToPeer, preflight.MemoryBytes);
+        var (lateEnd, lateServed) = LeavesMemoryBehind ? SocketPair.CreateStream(PageRelay.LocalBuffer) : default;
+        using var lateSocket = lateEnd;
+        await using var late = _late = LeavesMemoryBehind
+            ? new LatePages(lateServed, remote.Connection.OpenChannel(ChannelId.Pages), preflight.CriuVersion, relay)
+            : null;
+        await using var ticker = new ProgressTicker(
+            recorder, () => relay.BytesToPeer + (late?.BytesSent ?? 0), preflight.MemoryBytes);
         if (TracksMemory)
             await recorder.EnterAsync(MigrationState.PreCopying).ConfigureAwait(false);
         await JitWarmUp.Completion.WaitAsync(gate.CallOffToken).ConfigureAwait(false);
 
         _lastStep = LastStep(remote, gate, limit);
         remote.ExpectedBytes = preflight.MemoryBytes;
-        await new PhaulClient(_lastStep, remote, Config(criuSocket, relay, remote))
+        remote.MemoryFollows = preflight.Mode == MigrationMode.PostCopy;
+        await new PhaulClient(_lastStep, remote, Config(criuSocket, lateSocket, relay, remote))
             .MigrateAsync(iteration => RecordAsync(iteration, remote), gate.CallOffToken).ConfigureAwait(false);
     }
 
-    private PhaulConfig Config(Socket criuSocket, PageRelay relay, RemoteDestination remote) => new()
+    private PhaulConfig Config(Socket criuSocket, Socket? lateSocket, PageRelay relay, RemoteDestination remote) => new()
     {
         Pid = request.Pid,
         MemorySocket = criuSocket,
+        LateSocket = lateSocket,
         WorkDirectory = workDirectory.Path,
         CriuPath = request.CriuPath,
         Options = DumpRequest.OptionsOf(request),
         Convergence = request.Convergence,
         TrackMemory = TracksMemory,
         MigrationId = recorder.MigrationId,
-        PageByteCounter = () => relay.BytesToPeer,
+        PageByteCounter = () => relay.BytesToPeer + (_late?.BytesSent ?? 0),
+        LateStatistics = _late is { } late ? () => LateStatistics(late) : null,
         RemoteWorkDirectory = remote.ImagesDirectory,
     };
+
+    private DumpStatistics LateStatistics(LatePages late)
+    {
+        var pages = late.BytesSent / Environment.SystemPageSize;
+        return new DumpStatistics { FrozenTime = _lastStep?.Downtime ?? default, PagesScanned = pages, PagesWritten = pages, PagesLazy = pages };
+    }
 
     private ILastStep LastStep(RemoteDestination remote, CommitGate gate, BandwidthLimit? limit) => request.Local is { } engine
         ? new OwnEngine(engine, recorder)
@@ -113,6 +132,7 @@ internal sealed partial class SourceRun(
         {
             // What is frozen is not to wait for the sake of others, unless that was asked for.
             Limit = request.LimitFrozenPart ? null : limit,
+            LatePages = _late,
         };
 
     private static void Cut(Socket socket)
@@ -131,6 +151,7 @@ internal sealed partial class SourceRun(
     {
         await recorder.RecordIterationAsync(iteration).ConfigureAwait(false);
         remote.ExpectedBytes = iteration.BytesSent * 2;
+        remote.MemoryFollows = preflight.Mode == MigrationMode.Hybrid && iteration.Decision == IterationDecision.HandOver;
         await TellAsync(remote, new SourceMessage { RecordIteration = new RecordIteration { Json = RecordJson.Write(iteration) } })
             .ConfigureAwait(false);
     }

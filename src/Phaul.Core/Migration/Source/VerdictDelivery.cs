@@ -61,5 +61,5 @@ internal sealed record VerdictDelivery(MigrationEndpoint Destination, TimeSpan C
     // on this migration is final. A journal that cannot be written is not: the disk may be full for a while only, or an earlier
     // verdict, whose connection broke, is just being carried out.
     public static bool IsWorthAnotherTry(PhaulErrorId errorId) =>
-        errorId is not (PhaulErrorId.InDoubt or PhaulErrorId.RestoreFailed or PhaulErrorId.InvalidRequest);
+        errorId is not (PhaulErrorId.InDoubt or PhaulErrorId.ProgramLost or PhaulErrorId.RestoreFailed or PhaulErrorId.InvalidRequest);
 }

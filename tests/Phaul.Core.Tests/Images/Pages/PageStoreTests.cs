@@ -79,9 +79,9 @@ public sealed class PageStoreTests(RealCriu real) : IDisposable
         var piece = chain.Late.Values.First()[0];
         var buffer = new byte[4096 * 4];
 
-        Assert.Equal(0, chain.Store.Read((ulong)chain.Program.Pid, piece.Address - 4096, buffer));
-        Assert.Equal(0, chain.Store.Read(1, piece.Address, buffer));
-        Assert.InRange(chain.Store.Read((ulong)chain.Program.Pid, piece.Address, buffer), 4096, buffer.Length);
+        Assert.Equal(0, await chain.Store.ReadAsync((ulong)chain.Program.Pid, piece.Address - 4096, buffer));
+        Assert.Equal(0, await chain.Store.ReadAsync(1, piece.Address, buffer));
+        Assert.InRange(await chain.Store.ReadAsync((ulong)chain.Program.Pid, piece.Address, buffer), 4096, buffer.Length);
     }
 
     /// <summary>Moves the memory of a program as pre-copy would, without a kernel that tracks it: a dump after which it runs on, and one more.</summary>
