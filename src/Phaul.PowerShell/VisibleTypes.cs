@@ -12,6 +12,7 @@ using Phaul.Journal;
 [assembly: TypeForwardedTo(typeof(CheckVerdict))]
 [assembly: TypeForwardedTo(typeof(IterationDecision))]
 [assembly: TypeForwardedTo(typeof(IterationKind))]
+[assembly: TypeForwardedTo(typeof(CompressionMode))]
 [assembly: TypeForwardedTo(typeof(MigrationMode))]
 [assembly: TypeForwardedTo(typeof(MigrationResolution))]
 [assembly: TypeForwardedTo(typeof(MigrationSide))]

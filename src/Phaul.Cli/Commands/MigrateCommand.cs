@@ -29,7 +29,7 @@ internal static class MigrateCommand
         var pid = Quantities.Pid("The root of the process tree", required: true);
         var mode = new Option<MigrationMode>("--mode")
         {
-            Description = "How memory moves: auto, stop-and-copy or pre-copy (post-copy and hybrid are refused by this version)",
+            Description = "How memory moves: auto, stop-and-copy, pre-copy, post-copy or hybrid (the last two lose the program if the link is lost before all memory has followed)",
             HelpName = "MODE",
             CustomParser = ParseMode,
             DefaultValueFactory = _ => MigrationMode.Auto,
@@ -48,6 +48,12 @@ internal static class MigrateCommand
         var keepImages = new Option<bool>("--keep-images") { Description = "Keep images and logs on both hosts after success" };
         var autoDedup = new Option<bool>("--auto-dedup") { Description = "Pre-copy: free on the destination's disk what a later iteration has overwritten" };
         var eagerRestore = new Option<bool>("--eager-restore") { Description = "Read all memory back before the program runs; by default most of it follows" };
+        var compression = new Option<CompressionMode>("--compression")
+        {
+            Description = "Compress memory on its way: auto (where it then arrives sooner), on or off",
+            HelpName = "WHEN",
+            DefaultValueFactory = _ => CompressionMode.Auto,
+        };
         var durable = new Option<bool>("--durable") { Description = "Images and journal reach the disk before the commit" };
         var destination = new DestinationArguments();
         var tree = new TreeArguments();
@@ -64,7 +70,7 @@ internal static class MigrateCommand
         foreach (var option in (Option[])[bandwidth, limitFrozen, maxDowntime, maxIterations, minPages, maxGrowth, maxFrozen, connectTimeout, peerTimeout])
             command.Add(option);
         host.AddTo(command);
-        foreach (var option in (Option[])[autoDedup, keepImages, durable, eagerRestore, json, verbose, criuLog])
+        foreach (var option in (Option[])[autoDedup, keepImages, durable, eagerRestore, compression, json, verbose, criuLog])
             command.Add(option);
 
         command.SetAction(async (arguments, _) =>
@@ -95,6 +101,7 @@ internal static class MigrateCommand
                     LimitFrozenPart = arguments.GetValue(limitFrozen),
                     Durable = arguments.GetValue(durable),
                     EagerRestore = arguments.GetValue(eagerRestore),
+                    Compression = arguments.GetValue(compression),
                     FollowCriuLog = arguments.GetValue(criuLog),
                 };
                 request = request with
@@ -112,7 +119,7 @@ internal static class MigrateCommand
     private static async Task<ExitCode> MigrateAsync(EventPump pump, MigrationRequest request, Streams streams)
     {
         // A rollback must not be cut short by impatience; SIGKILL is safe, too: CRIU then resumes the program
-        using var signals = new TerminationSignals(_ => streams.Error.WriteLine("phaul: still rolling back"));
+        using var signals = new TerminationSignals(_ => streams.Error.WriteLine("phaul: still at it: before the commit it rolls back, after it the program moves"));
         var migration = new SourceMigration(request, pump);
         var result = await migration.RunAsync(signals.Token);
         await pump.ReportAsync(JsonLines.From(result), MigrationText.Summary(result).TrimEnd());

@@ -15,7 +15,7 @@ public sealed record ConnectionOptions
     public int Window { get; init; } = 8 << 20;
 
     /// <summary>What this side can do beyond the protocol version: at most 64 short words.</summary>
-    public IReadOnlyList<string> Capabilities { get; init; } = [];
+    public IReadOnlyList<string> Capabilities { get; init; } = [Lz4Block.Capability];
 
     /// <summary>The name by which this host introduces itself; null for the system's host name.</summary>
     public string? HostName { get; init; }

@@ -37,7 +37,11 @@ public sealed class PageRelay : IAsyncDisposable
     }
 
     /// <summary>Limits what goes to the peer; null for no limit. To be set before the start, and lifted rather than removed.</summary>
-    public BandwidthLimit? Limit { get; init; }
+    public BandwidthLimit? Limit
+    {
+        get => _channel.Limit;
+        init => _channel.Limit = value;
+    }
 
     /// <summary>Bytes that CRIU here wrote and that were sent.</summary>
     public long BytesToPeer => Interlocked.Read(ref _bytesToPeer);
@@ -148,8 +152,6 @@ public sealed class PageRelay : IAsyncDisposable
                     return;
                 }
 
-                if (Limit is not null)
-                    await Limit.TakeAsync(length, cancellationToken).ConfigureAwait(false);
                 sending = CountAsync(_channel.SendAsync(frame, length, cancellationToken), length);
             }
         }

@@ -1,6 +1,7 @@
 // One data channel: frames out against credit, frames in through a queue that the credit bounds.
 
 using System.Buffers;
+using System.Diagnostics;
 using System.Threading.Channels;
 
 namespace Phaul.Transport;
@@ -45,6 +46,12 @@ public sealed class PhaulChannel
     /// <summary>Payload bytes received, taken by the consumer or not.</summary>
     public long BytesReceived => Interlocked.Read(ref _bytesReceived);
 
+    /// <summary>Packs what is sent; null: nothing is packed.</summary>
+    internal FramePacker? Packer { get; set; }
+
+    /// <summary>Limits what is sent, as it is on the wire; null: nothing does.</summary>
+    internal BandwidthLimit? Limit { get; set; }
+
     /// <summary>A buffer to fill and <see cref="SendAsync(PooledFrame, int, CancellationToken)"/>.</summary>
     public PooledFrame RentFrame() => new();
 
@@ -59,7 +66,19 @@ public sealed class PhaulChannel
         {
             ArgumentOutOfRangeException.ThrowIfLessThan(length, 1);
             ArgumentOutOfRangeException.ThrowIfGreaterThan(length, PooledFrame.Capacity);
-            await SendAsync(frame.Seal(Id, length), length, cancellationToken).ConfigureAwait(false);
+            if (Packer is not { } packer)
+            {
+                await SendAsync(frame.Seal(Id, length), length, cancellationToken).ConfigureAwait(false);
+                return;
+            }
+
+            using PooledFrame packed = RentFrame();
+            int packedLength = packer.TryPack(frame.Payload.Span[..length], packed.Payload.Span);
+            long began = Stopwatch.GetTimestamp();
+            await (packedLength > 0
+                ? SendAsync(packed.Seal(Id, packedLength, FrameKind.Packed), packedLength, cancellationToken)
+                : SendAsync(frame.Seal(Id, length), length, cancellationToken)).ConfigureAwait(false);
+            packer.Sent(packedLength > 0 ? packedLength : length, Stopwatch.GetElapsedTime(began));
         }
     }
 
@@ -78,7 +97,17 @@ public sealed class PhaulChannel
     {
         try
         {
-            return await _received.Reader.ReadAsync(cancellationToken).ConfigureAwait(false);
+            var frame = await _received.Reader.ReadAsync(cancellationToken).ConfigureAwait(false);
+            try
+            {
+                frame.Unpack();
+                return frame;
+            }
+            catch
+            {
+                frame.Dispose();
+                throw;
+            }
         }
         catch (ChannelClosedException)
         {
@@ -92,6 +121,8 @@ public sealed class PhaulChannel
             throw new InvalidOperationException($"Two sends on the {Id} channel at once: their order would be left to chance.");
         try
         {
+            if (Limit is not null)
+                await Limit.TakeAsync(length, cancellationToken).ConfigureAwait(false);
             await SpendAsync(length + FrameHeader.CreditOverhead, cancellationToken).ConfigureAwait(false);
             await _connection.WriteAsync(bytes, urgent: false, cancellationToken).ConfigureAwait(false);
             Interlocked.Add(ref _bytesSent, length);
@@ -102,7 +133,7 @@ public sealed class PhaulChannel
         }
     }
 
-    // The one place where data waits before it goes out: for the peer's credit, and in future for a bandwidth limit.
+    // Data waits here before it goes out: for the peer's credit.
     private async ValueTask SpendAsync(int cost, CancellationToken cancellationToken)
     {
         while (true)
@@ -134,10 +165,10 @@ public sealed class PhaulChannel
     }
 
     /// <summary>Called by the reader: a frame has arrived. The buffer is the queue's from here on.</summary>
-    internal void OnArrived(byte[] buffer, int length)
+    internal void OnArrived(byte[] buffer, int length, bool isPacked)
     {
         Interlocked.Add(ref _bytesReceived, length);
-        var frame = new ReceivedFrame(this, buffer, length);
+        var frame = new ReceivedFrame(this, buffer, length, isPacked);
         if (!_received.Writer.TryWrite(frame))
             frame.Dispose();
     }

@@ -307,7 +307,7 @@ public sealed class PhaulConnection : IAsyncDisposable
                     throw Lost($"{Peer} closed the connection without saying goodbye.");
                 FrameHeader frame = FrameHeader.Parse(header);
                 Interlocked.Add(ref _bytesReceived, FrameHeader.Size + frame.Length);
-                if (frame.Channel != ChannelId.Control && frame.Kind is FrameKind.Data or FrameKind.End)
+                if (frame.Channel != ChannelId.Control && frame.Kind is FrameKind.Data or FrameKind.Packed or FrameKind.End)
                     await ReadDataAsync(frame).ConfigureAwait(false);
                 else if (await ReadControlAsync(frame).ConfigureAwait(false))
                     return;
@@ -341,7 +341,7 @@ public sealed class PhaulConnection : IAsyncDisposable
         channel.OnArriving(frame.Length);
         byte[] buffer = PhaulChannel.RentForReceiving(frame.Length);
         await _stream.ReadExactlyAsync(buffer.AsMemory(0, frame.Length), _abort.Token).ConfigureAwait(false);
-        channel.OnArrived(buffer, frame.Length);
+        channel.OnArrived(buffer, frame.Length, frame.Kind == FrameKind.Packed);
     }
 
     // True when the peer has said goodbye: nothing comes after that.

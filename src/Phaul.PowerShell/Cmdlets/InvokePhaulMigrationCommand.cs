@@ -17,6 +17,7 @@ public sealed class InvokePhaulMigrationCommand : MigrationCmdlet
 {
     private readonly List<MigrationRequest> _forJob = [];
     private readonly List<Task> _running = [];
+    private readonly List<MigrationRun> _runs = [];
     private SemaphoreSlim? _slots;
 
     /// <summary>How many processes are migrated at the same time.</summary>
@@ -93,6 +94,8 @@ public sealed class InvokePhaulMigrationCommand : MigrationCmdlet
         Await(_ => Task.WhenAll(_running));
     }
 
+    private protected override bool MustFinish => _runs.Exists(run => run.IsCommitting);
+
     private bool MayMigrate(MigrationTarget target)
     {
         // -WhatIf and an explicit -Confirm hold even with -Force
@@ -104,6 +107,7 @@ public sealed class InvokePhaulMigrationCommand : MigrationCmdlet
     private void Start(MigrationRun run)
     {
         _slots!.Wait(0);
+        _runs.Add(run);
         _running.Add(RunInSlotAsync(run));
         Await(async token =>
         {

@@ -133,6 +133,10 @@ public abstract class MigrationCmdlet : TrustCmdlet
     [Parameter]
     public SwitchParameter EagerRestore { get; set; }
 
+    /// <summary>Compress memory on its way.</summary>
+    [Parameter]
+    public CompressionMode Compression { get; set; } = CompressionMode.Auto;
+
     /// <summary>Rare options by name.</summary>
     [Parameter]
     [ValidateNotNull]
@@ -190,6 +194,7 @@ public abstract class MigrationCmdlet : TrustCmdlet
                 PeerTimeout = PeerTimeout,
                 Durable = Durable,
                 EagerRestore = EagerRestore,
+                Compression = Compression,
                 FollowCriuLog = IsDebugging,
             });
         }

@@ -85,6 +85,9 @@ public abstract class PhaulCmdlet : PSCmdlet, IDisposable
         }
     }
 
+    /// <summary>Whether a stopped pipeline must wait for the work however long that takes.</summary>
+    private protected virtual bool MustFinish => false;
+
     /// <summary>
     /// Waits on the pipeline's thread for work that runs elsewhere, and meanwhile writes what it puts into <see cref="Streams"/>.
     /// When the pipeline stops, the work is cancelled and still waited for.
@@ -92,7 +95,7 @@ public abstract class PhaulCmdlet : PSCmdlet, IDisposable
     private protected void Await(Func<CancellationToken, Task> work)
     {
         Task task = Task.Run(() => work(_stop.Token));
-        Exception? refusal = _mailbox.WriteUntilCompleted(this, task, _stop, RollBackGrace);
+        Exception? refusal = _mailbox.WriteUntilCompleted(this, task, _stop, RollBackGrace, () => MustFinish);
         if (refusal is not null)
         {
             // The pipeline's exception is what the user sees; one of the work must not go unobserved for that

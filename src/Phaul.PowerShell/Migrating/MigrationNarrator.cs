@@ -8,7 +8,12 @@ namespace Phaul.PowerShell.Migrating;
 /// <summary>Iterations become objects, progress Write-Progress, the story -Verbose, CRIU's log -Debug.</summary>
 internal sealed class MigrationNarrator(int activityId, string activity, IRecordStreams streams) : IProgress<MigrationEvent>
 {
-    private MigrationState _state;
+    private volatile MigrationState _state;
+
+    /// <summary>
+    /// Whether the program may be half there: nothing is called off any more, and memory that follows comes from this process.
+    /// </summary>
+    public bool IsCommitting => _state == MigrationState.Committing;
 
     /// <inheritdoc/>
     public void Report(MigrationEvent value)

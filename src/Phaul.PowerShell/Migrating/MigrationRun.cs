@@ -25,10 +25,15 @@ internal sealed class MigrationRun(MigrationRequest request, IRecordStreams stre
     /// <summary>What is migrated.</summary>
     public MigrationTarget Target { get; } = MigrationTarget.Of(request);
 
+    private volatile MigrationNarrator? _narrator;
+
+    /// <summary>Whether to end this process now could cost the program.</summary>
+    public bool IsCommitting => _narrator is { IsCommitting: true };
+
     /// <summary>Migrates. Cancelling before the commit rolls back.</summary>
     public async Task<RunOutcome> RunAsync(CancellationToken cancellationToken)
     {
-        var narrator = new MigrationNarrator(request.Pid, $"Migrating {Target} to {Target.Destination}", streams);
+        var narrator = _narrator = new MigrationNarrator(request.Pid, $"Migrating {Target} to {Target.Destination}", streams);
         try
         {
             PhaulMigrationResult result = await new SourceMigration(request, narrator).RunAsync(cancellationToken).ConfigureAwait(false);
@@ -53,6 +58,7 @@ internal sealed class MigrationRun(MigrationRequest request, IRecordStreams stre
         finally
         {
             narrator.End();
+            _narrator = null;
         }
     }
 }

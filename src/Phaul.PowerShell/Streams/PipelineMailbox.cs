@@ -59,8 +59,9 @@ internal sealed class PipelineMailbox : IRecordStreams
     /// <param name="work">The work; how it ended is for the caller to look at.</param>
     /// <param name="stop">Cancels the work; also cancelled by the cmdlet when PowerShell stops it.</param>
     /// <param name="grace">How long the work may take from the cancellation on before it is abandoned.</param>
+    /// <param name="mustFinish">As long as this is so, it is not abandoned.</param>
     /// <returns>Null, or what the pipeline threw; to be thrown again.</returns>
-    public Exception? WriteUntilCompleted(PhaulCmdlet cmdlet, Task work, CancellationTokenSource stop, TimeSpan grace)
+    public Exception? WriteUntilCompleted(PhaulCmdlet cmdlet, Task work, CancellationTokenSource stop, TimeSpan grace, Func<bool> mustFinish)
     {
         Exception? refusal = null;
         long? deadline = null;
@@ -83,6 +84,12 @@ internal sealed class PipelineMailbox : IRecordStreams
             }
 
             long wait = deadline is { } end ? end - Environment.TickCount64 : Timeout.Infinite;
+            if (deadline is not null && wait <= 0 && mustFinish())
+            {
+                deadline += (long)grace.TotalMilliseconds;
+                continue;
+            }
+
             if (deadline is not null && wait <= 0)
             {
                 return refusal ?? new PipelineStoppedException();

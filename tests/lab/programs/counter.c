@@ -1,8 +1,10 @@
 // counter: counts, and keeps rewriting SIZE_MIB of memory at RATE_MIB_PER_S. Each page is checked before it is rewritten.
+// With a third operand, text, half of the memory holds words.
 #include "steps.h"
 
 int main(int argc, char **argv) {
-    parseOptions(argc, argv, 2, "SIZE_MIB RATE_MIB_PER_S");
+    halfIsText = argc > 1 && !strcmp(argv[argc - 1], "text");
+    parseOptions(argc, argv, halfIsText ? 3 : 2, "SIZE_MIB RATE_MIB_PER_S [text]");
     uint64_t pages = strtoull(argv[optind], NULL, 10) * 256, rate = strtoull(argv[optind + 1], NULL, 10) * 256;
     if (pages == 0) errx(2, "SIZE_MIB is at least 1");
 

@@ -112,6 +112,17 @@ static uint64_t mix(uint64_t x) {  // splitmix64
     return x ^ (x >> 31);
 }
 
+// The lower half of all memory then holds words out of 64, as text does; what is random cannot be compressed
+static bool halfIsText;
+
+static uint64_t content(const struct Pages *p, const uint64_t *page, uint64_t number) {
+    uint64_t random = mix(number);
+    if (!halfIsText || page >= p->memory + p->count / 2 * PAGE_WORDS) return random;
+    uint64_t word = mix(random % 64), text = 0;
+    for (int i = 0; i < 8; i++, word >>= 5) text = text << 8 | (i == 0 ? ' ' : 'a' + word % 26);
+    return text;
+}
+
 static uint64_t *pageOf(const struct Pages *p, uint64_t write) {
     return p->memory + write % p->count * p->stride % p->count * PAGE_WORDS;
 }
@@ -120,7 +131,7 @@ static bool pageHolds(const struct Pages *p, uint64_t write, uint64_t *sum) {
     uint64_t *page = pageOf(p, write), first = mix(p->seed ^ mix(write));
     bool same = true;
     for (uint64_t w = 0; w < PAGE_WORDS; w++) {
-        same &= page[w] == mix(first + w);
+        same &= page[w] == content(p, page, first + w);
         *sum += page[w];
     }
     return same;
@@ -128,7 +139,7 @@ static bool pageHolds(const struct Pages *p, uint64_t write, uint64_t *sum) {
 
 static void writePage(struct Pages *p) {
     uint64_t *page = pageOf(p, p->writes), first = mix(p->seed ^ mix(p->writes));
-    for (uint64_t w = 0; w < PAGE_WORDS; w++) p->sum += page[w] = mix(first + w);
+    for (uint64_t w = 0; w < PAGE_WORDS; w++) p->sum += page[w] = content(p, page, first + w);
     p->writes++;
 }
 

@@ -14,9 +14,19 @@ internal sealed partial class DestinationMigration
         // The old connection may look alive for a while yet; the verdict is newer than anything that could come over it.
         await _superseded.CancelAsync().ConfigureAwait(false);
         await _served.Task.ConfigureAwait(false);
-        var answer = verdict == Settle.Types.Verdict.Committed
-            ? new DestinationMessage { Running = await CommitAsync().ConfigureAwait(false) }
-            : new DestinationMessage { Discarded = await DiscardAsync("the source rolled back").ConfigureAwait(false) };
+        DestinationMessage answer;
+        try
+        {
+            answer = verdict == Settle.Types.Verdict.Committed
+                ? new DestinationMessage { Running = await CommitAsync().ConfigureAwait(false) }
+                : new DestinationMessage { Discarded = await DiscardAsync("the source rolled back").ConfigureAwait(false) };
+        }
+        catch (PhaulException exception) when (exception.ErrorId == PhaulErrorId.ProgramLost)
+        {
+            await (_finishing ??= FinishAsync(exception.Message)).ConfigureAwait(false);
+            throw;
+        }
+
         await _recorder.WriteIfPossibleAsync(
             new Resolution(verdict == Settle.Types.Verdict.Committed ? "the held tree was run" : "the held tree was discarded", by)).ConfigureAwait(false);
         // Whoever waits for the answer does not wait for the memory.

@@ -148,7 +148,16 @@ public sealed class DestinationServer : IAsyncDisposable
         if (word == OperatorWord.None)
             return DestinationResolution.NeedsWord(summary);
         var verdict = word == OperatorWord.SourceIsGone ? Settle.Types.Verdict.Committed : Settle.Types.Verdict.RolledBack;
-        var answer = await SettleHeldAsync(migration, verdict, by).ConfigureAwait(false);
+        DestinationMessage answer;
+        try
+        {
+            answer = await SettleHeldAsync(migration, verdict, by).ConfigureAwait(false);
+        }
+        catch (PhaulException lost) when (lost.ErrorId == PhaulErrorId.ProgramLost)
+        {
+            return DestinationResolution.Settled(summary, MigrationState.Lost, null, lost.Message, "what was left of it was ended", hasEnded: false);
+        }
+
         return DestinationResolution.Settled(
             summary, answer.Running is not null ? MigrationState.Running : MigrationState.Discarded, answer.Running?.RootPid,
             "the restored tree was held here", answer.Running is not null ? "it was run" : "it was discarded", hasEnded: false);

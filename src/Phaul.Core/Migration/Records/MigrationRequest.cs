@@ -82,6 +82,9 @@ public sealed record MigrationRequest
     /// </summary>
     public bool EagerRestore { get; init; }
 
+    /// <summary>Whether memory is compressed (LZ4) on its way. A destination that cannot unpack it gets it as it is.</summary>
+    public CompressionMode Compression { get; init; } = CompressionMode.Auto;
+
     /// <summary>Raise a <see cref="CriuLogEvent"/> for each line that CRIU logs on this host.</summary>
     public bool FollowCriuLog { get; init; }
 

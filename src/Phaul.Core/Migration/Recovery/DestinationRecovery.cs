@@ -192,7 +192,7 @@ internal sealed class DestinationRecovery
         var wasResuming = contents.Records.LastOrDefault(record => record is Journal.Prepared or Resuming or NeverRan) is Resuming;
         var hasRun = wasResuming ? CriuLastWord.OfRestore(prepared.ImagesDirectory) : false;
         var alive = Alive(prepared);
-        if (HasMemoryOnSource(contents.Records) && (alive.Count > 0 || hasRun != true))
+        if (HasMemoryOnSource(contents.Records) && (alive.Count > 0 || hasRun != true || prepared.BootId != ProcessIdentity.BootId().ToString()))
             return await LoseAsync(contents, prepared, recorder).ConfigureAwait(false);
         if (StateOf(contents) == MigrationState.Running)
             return await ReplaceStandingAsync(contents, prepared, recorder, cancellationToken).ConfigureAwait(false);

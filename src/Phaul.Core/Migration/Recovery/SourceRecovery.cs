@@ -55,7 +55,10 @@ internal sealed class SourceRecovery
                 return await RollBackAsync("it had not come to the program yet", ProgramState.RunningOnSource, cancellationToken).ConfigureAwait(false);
 
             var tree = await SourceTree.LookAsync(identity, cancellationToken).ConfigureAwait(false);
-            var killed = CriuLastWord.OfDump(contents.Records.OfType<ImagesPlace>().LastOrDefault()?.Directory);
+            // Where memory stays behind CRIU never kills, and what its log says of letting go is no news of the tree
+            var killed = contents.Records.OfType<Begun>().FirstOrDefault() is { } begun && RequestRules.LeavesMemoryBehind(begun.Mode)
+                ? null
+                : CriuLastWord.OfDump(contents.Records.OfType<ImagesPlace>().LastOrDefault()?.Directory);
             switch (tree.Fate)
             {
                 // CRIU kills the root first: with that alive it has not begun, and what else is gone has ended by itself

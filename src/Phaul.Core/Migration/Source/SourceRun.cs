@@ -80,7 +80,10 @@ internal sealed partial class SourceRun(
         var (criuEnd, relayEnd) = SocketPair.CreateStream(PageRelay.LocalBuffer);
         using var criuSocket = criuEnd;
         using var limit = request.BandwidthLimit is { } bytesPerSecond ? new BandwidthLimit(bytesPerSecond) : null;
-        await using var relay = _relay = new PageRelay(relayEnd, remote.Connection.OpenChannel(ChannelId.Pages)) { Limit = limit };
+        var pages = remote.Connection.OpenChannel(ChannelId.Pages);
+        if (request.Compression != CompressionMode.Off && remote.Connection.Peer.Capabilities.Contains(Lz4Block.Capability))
+            pages.Packer = new FramePacker(always: request.Compression == CompressionMode.On);
+        await using var relay = _relay = new PageRelay(relayEnd, pages) { Limit = limit };
         relay.Start();
         // CRIU can only be interrupted by its pages having nowhere to go.
         await using var cut = gate.CallOffToken.Register(() => Cut(criuSocket));
@@ -89,7 +92,7 @@ internal sealed partial class SourceRun(
         var (lateEnd, lateServed) = LeavesMemoryBehind ? SocketPair.CreateStream(PageRelay.LocalBuffer) : default;
         using var lateSocket = lateEnd;
         await using var late = _late = LeavesMemoryBehind
-            ? new LatePages(lateServed, remote.Connection.OpenChannel(ChannelId.Pages), preflight.CriuVersion, relay)
+            ? new LatePages(lateServed, pages, preflight.CriuVersion, relay)
             : null;
         await using var ticker = new ProgressTicker(
             recorder, () => relay.BytesToPeer + (late?.BytesSent ?? 0), preflight.MemoryBytes);

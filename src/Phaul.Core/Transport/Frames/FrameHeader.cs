@@ -30,6 +30,9 @@ internal enum FrameKind : byte
     Hello = 6,
     HelloReply = 7,
     Bye = 8,
+
+    /// <summary>As Data, packed: only to peers with the capability.</summary>
+    Packed = 9,
 }
 
 /// <summary>u8 channel, u8 kind, u16 reserved (0), u32 little-endian length of the payload.</summary>
@@ -82,6 +85,7 @@ internal readonly record struct FrameHeader(ChannelId Channel, FrameKind Kind, i
             (ChannelId.Control, FrameKind.Hello or FrameKind.HelloReply) => (0, MaxHelloLength),
             (ChannelId.Control, FrameKind.Bye) => (0, MaxByeLength),
             (not ChannelId.Control, FrameKind.Data) => (1, MaxDataLength),
+            (not ChannelId.Control, FrameKind.Packed) => (Lz4Block.HeaderSize + 1, MaxDataLength),
             (not ChannelId.Control, FrameKind.End) => (0, 0),
             (not ChannelId.Control, FrameKind.Credit) => (CreditLength, CreditLength),
             _ => throw Violation($"a frame of kind {(byte)kind} on channel {id}"),

@@ -25,9 +25,9 @@ public sealed class PooledFrame : IDisposable
 
     private byte[] Buffer => _buffer ?? throw new ObjectDisposedException(nameof(PooledFrame));
 
-    internal ReadOnlyMemory<byte> Seal(ChannelId channel, int length)
+    internal ReadOnlyMemory<byte> Seal(ChannelId channel, int length, FrameKind kind = FrameKind.Data)
     {
-        new FrameHeader(channel, FrameKind.Data, length).Write(Buffer);
+        new FrameHeader(channel, kind, length).Write(Buffer);
         return Buffer.AsMemory(0, FrameHeader.Size + length);
     }
 

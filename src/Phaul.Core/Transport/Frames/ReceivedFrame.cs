@@ -8,14 +8,17 @@ namespace Phaul.Transport;
 public sealed class ReceivedFrame : IDisposable
 {
     private readonly PhaulChannel _channel;
-    private readonly int _length;
+    private readonly int _onWire;
+    private int _length;
+    private bool _isPacked;
     private byte[]? _buffer;
 
-    internal ReceivedFrame(PhaulChannel channel, byte[] buffer, int length)
+    internal ReceivedFrame(PhaulChannel channel, byte[] buffer, int length, bool isPacked)
     {
         _channel = channel;
         _buffer = buffer;
-        _length = length;
+        _length = _onWire = length;
+        _isPacked = isPacked;
     }
 
     /// <summary>True at the end of a sequence; there is no payload then.</summary>
@@ -26,7 +29,20 @@ public sealed class ReceivedFrame : IDisposable
     public ReadOnlyMemory<byte> Payload =>
         (_buffer ?? throw new ObjectDisposedException(nameof(ReceivedFrame))).AsMemory(0, _length);
 
-    internal int Cost => _length + FrameHeader.CreditOverhead;
+    internal int Cost => _onWire + FrameHeader.CreditOverhead;
+
+    /// <summary>By whoever takes it, who has more time than the reader.</summary>
+    /// <exception cref="PhaulException">ProtocolError: it cannot be unpacked.</exception>
+    internal void Unpack()
+    {
+        if (!_isPacked || _buffer is not { } packed)
+            return;
+        var length = Lz4Block.LengthOf(packed);
+        var buffer = ArrayPool<byte>.Shared.Rent(length);
+        Lz4Block.Unpack(packed.AsSpan(0, _onWire), buffer.AsSpan(0, length));
+        (_buffer, _length, _isPacked) = (buffer, length, false);
+        ArrayPool<byte>.Shared.Return(packed);
+    }
 
     /// <summary>Gives the buffer back and the sender credit for as much.</summary>
     public void Dispose()

@@ -1,0 +1,117 @@
+// Frames that are packed on their way: the same bytes arrive, and fewer of them were sent where that is worth while.
+
+using System.Text;
+using Phaul.Transport;
+
+namespace Phaul.Tests.Transport;
+
+public sealed class PackingTests
+{
+    private static readonly byte[] Text = Encoding.ASCII.GetBytes(string.Concat(Enumerable.Range(0, 40_000).Select(i => $"word {i * 7919 % 97} ")));
+
+    [Theory]
+    [InlineData(1)]
+    [InlineData(2)]
+    [InlineData(3)]
+    [InlineData(4)]
+    public async Task WhatArrivesIsWhatWasSent(int seed)
+    {
+        await using var pair = await ConnectedPair.OverSocketPairAsync();
+        var (source, destination) = (pair.Source.OpenChannel(ChannelId.Pages), pair.Destination.OpenChannel(ChannelId.Pages));
+        source.Packer = new FramePacker(always: true);
+        var random = new Random(seed);
+        var sent = Enumerable.Range(0, 40).Select(_ => Some(random)).ToArray();
+        var sending = Task.Run(async () =>
+        {
+            foreach (var payload in sent)
+                await SendAsync(source, payload);
+            await source.SendEndAsync();
+        });
+        foreach (var payload in sent)
+        {
+            using var frame = await destination.ReceiveAsync().Within();
+            Assert.True(payload.AsSpan().SequenceEqual(frame.Payload.Span));
+        }
+
+        using var end = await destination.ReceiveAsync().Within();
+        Assert.True(end.IsEnd);
+        await sending.Within();
+        Assert.InRange(source.BytesSent, 1, sent.Sum(payload => (long)payload.Length));
+        Assert.Equal(source.BytesSent, destination.BytesReceived);
+    }
+
+    [Fact]
+    public async Task WhatDoesNotBecomeShorterGoesAsItIs()
+    {
+        await using var pair = await ConnectedPair.OverSocketPairAsync();
+        var source = pair.Source.OpenChannel(ChannelId.Pages);
+        source.Packer = new FramePacker(always: true);
+        var noise = new byte[100_000];
+        new Random(1).NextBytes(noise);
+        await SendAsync(source, noise).Within();
+        Assert.Equal(noise.Length, source.BytesSent);
+    }
+
+    [Fact]
+    public async Task ZerosAreNeverSent()
+    {
+        await using var pair = await ConnectedPair.OverSocketPairAsync();
+        var source = pair.Source.OpenChannel(ChannelId.Pages);
+        source.Packer = new FramePacker(always: false);
+        await SendAsync(source, new byte[200_000]).Within();
+        Assert.InRange(source.BytesSent, 1, 2_000);
+    }
+
+    [Theory]
+    [InlineData("nothing", new byte[] { 0, 0, 0, 0, 1 })]
+    [InlineData("more than a frame", new byte[] { 1, 0, 4, 0, 1 })]
+    [InlineData("not a block", new byte[] { 200, 0, 0, 0, 0xff, 0xff, 0xff })]
+    public void WhatIsDamagedIsRefused(string why, byte[] packed)
+    {
+        var error = Assert.Throws<PhaulException>(() => Lz4Block.Unpack(packed, new byte[Lz4Block.LengthOf(packed)]));
+        Assert.True(error.ErrorId == PhaulErrorId.ProtocolError, why);
+    }
+
+    // What is packed first takes part of the time of what is not; what cannot be shorter is never packed; the slower the way, the sooner
+    [Fact]
+    public void ItIsPackedWhereItThenArrivesSooner()
+    {
+        var random = new Random(7);
+        for (var round = 0; round < 10_000; round++)
+        {
+            var (speed, cost, ratio) = (Math.Pow(10, random.Next(4, 11)), Math.Pow(10, -random.Next(7, 11)), random.NextDouble() * 1.2);
+            var packs = PackingPolicy.IsWorthWhile(speed, cost, ratio);
+            Assert.Equal(ratio < 1 && cost + (ratio / speed) < 1 / speed, packs);
+            Assert.True(!packs || PackingPolicy.IsWorthWhile(speed / 2, cost, ratio), "a slower way");
+            Assert.True(!packs || PackingPolicy.IsWorthWhile(speed, cost / 2, ratio), "a faster processor");
+        }
+
+        Assert.False(PackingPolicy.IsWorthWhile(0, 0, 0.5));
+    }
+
+    private static byte[] Some(Random random)
+    {
+        var payload = new byte[random.Next(1, PooledFrame.Capacity)];
+        switch (random.Next(4))
+        {
+            case 0:
+                random.NextBytes(payload);
+                break;
+            case 1:
+                Text.AsSpan(random.Next(1000), Math.Min(payload.Length, Text.Length - 1000)).CopyTo(payload);
+                break;
+            case 2:
+                random.NextBytes(payload.AsSpan(0, payload.Length / 2));
+                break;
+        }
+
+        return payload;
+    }
+
+    private static async Task SendAsync(PhaulChannel channel, byte[] payload)
+    {
+        var frame = channel.RentFrame();
+        payload.CopyTo(frame.Payload);
+        await channel.SendAsync(frame, payload.Length);
+    }
+}
