@@ -24,6 +24,7 @@ build.sh chaos [--seed S] [--rounds N]
                                everything fails at random moments of N (200) migrations; prints a table (root)
 build.sh demo                  move a running program between two hosts on this machine, and prove it (root)
 build.sh bench [OPTION]...     Phaul and hand-driven CRIU side by side (root); bench/README.md has the options
+build.sh bench relay [MIB RUNS]  the page path alone, beside a plain copy between the same sockets
 build.sh format [--check]      format the sources, or say what is not formatted
 build.sh clean                 remove what was built
 USAGE
@@ -222,6 +223,11 @@ demo() {
 }
 
 bench() {
+  if [[ ${1-} == relay ]]; then
+    need_dotnet
+    dotnet run --project "$root/bench/Relay" -c "$configuration" -v quiet -- "${@:2}"
+    return
+  fi
   need_root "the benchmark"
   build_cli
   "$root/bench/run" --cli "$out/cli" "$@"
