@@ -29,7 +29,7 @@ internal interface ILateMemory : IAsyncDisposable
     /// <exception cref="PhaulException">RestoreFailed: it will not get the rest.</exception>
     Task WaitAsync(CancellationToken cancellationToken);
 
-    /// <summary>What nobody was given yet; only after <see cref="WaitAsync"/> has failed. Empty where that is not known.</summary>
+    /// <summary>What nobody was given yet; ends the giving, so only when the tree is dead. Empty where that is not known.</summary>
     Task<IReadOnlyList<LackingMemory>> LackingAsync();
 
     /// <summary>Leaves it as it is: a tree that lives may need it still.</summary>

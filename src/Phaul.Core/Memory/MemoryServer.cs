@@ -117,9 +117,8 @@ internal sealed class MemoryServer : ILateMemory
     /// <inheritdoc/>
     public async Task<IReadOnlyList<LackingMemory>> LackingAsync()
     {
-        // As long as nothing has failed, they wait for what may never come
-        if (!_complete.Task.IsFaulted)
-            return [];
+        // Who waits for nothing in particular would wait for ever
+        await _disposing.CancelAsync().ConfigureAwait(false);
         await AllServedAsync().ConfigureAwait(false);
         lock (_serving)
             return [.. _processes.SelectMany(entry => entry.Process.Lacking.All.Select(range => new LackingMemory(entry.Pid, range)))];

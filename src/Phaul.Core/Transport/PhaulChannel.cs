@@ -73,12 +73,12 @@ public sealed class PhaulChannel
             }
 
             using PooledFrame packed = RentFrame();
-            int packedLength = packer.TryPack(frame.Payload.Span[..length], packed.Payload.Span);
             long began = Stopwatch.GetTimestamp();
+            int packedLength = packer.TryPack(frame.Payload.Span[..length], packed.Payload.Span);
             await (packedLength > 0
                 ? SendAsync(packed.Seal(Id, packedLength, FrameKind.Packed), packedLength, cancellationToken)
                 : SendAsync(frame.Seal(Id, length), length, cancellationToken)).ConfigureAwait(false);
-            packer.Sent(packedLength > 0 ? packedLength : length, Stopwatch.GetElapsedTime(began));
+            packer.Sent(length, Stopwatch.GetElapsedTime(began));
         }
     }
 

@@ -18,6 +18,7 @@ internal sealed class HeldTree : IAsyncDisposable
     private readonly CancellationTokenSource _callOff = new();
     private Task<int> _restoring = null!;
     private TreeWatch _watch = null!;
+    private bool _wasKilled;
 
     private HeldTree()
     {
@@ -129,6 +130,7 @@ internal sealed class HeldTree : IAsyncDisposable
         if (first != _resumed.Task && first != _restoring)
         {
             // CRIU waits for tasks that wait for memory that never comes
+            _wasKilled = true;
             _watch.Kill();
             first = await Task.WhenAny(_resumed.Task, _restoring).ConfigureAwait(false);
         }
@@ -155,7 +157,7 @@ internal sealed class HeldTree : IAsyncDisposable
     public Task WaitForMemoryAsync(CancellationToken cancellationToken) =>
         _lateMemory?.WaitAsync(cancellationToken) ?? Task.CompletedTask;
 
-    /// <summary>What it lacks still, by the pid in the images; only once <see cref="WaitForMemoryAsync"/> has failed. Empty where that is not known.</summary>
+    /// <summary>What it lacks still, by the pid in the images; only when it is dead. Empty where that is not known.</summary>
     public Task<IReadOnlyList<LackingMemory>> LackingAsync() =>
         _lateMemory?.LackingAsync() ?? Task.FromResult<IReadOnlyList<LackingMemory>>([]);
 
@@ -163,7 +165,7 @@ internal sealed class HeldTree : IAsyncDisposable
     /// Whether it has ended while it got its memory, and not for want of it: the daemon then finds nobody to give it to. Only once
     /// <see cref="WaitForMemoryAsync"/> has failed.
     /// </summary>
-    public bool HasEndedByItself => _lateMemory is { WasKilled: false } && _watch.Alive.Count == 0;
+    public bool HasEndedByItself => !_wasKilled && _lateMemory is { WasKilled: false } && _watch.Alive.Count == 0;
 
     /// <summary>Ends it, and sees that it is gone.</summary>
     /// <returns>Whether it is gone.</returns>
