@@ -210,6 +210,9 @@ public sealed class CriuClient : IAsyncDisposable
         return ExitStatus.FromWaitStatus(response.Status);
     }
 
+    /// <summary>Kills CRIU in the middle of whatever it does: a tree that it has frozen runs on.</summary>
+    internal void Kill() => _session?.Kill();
+
     /// <summary>Gives up the request that is running, if there is one, and ends CRIU and the page servers that it started.</summary>
     public async ValueTask DisposeAsync()
     {

@@ -130,9 +130,22 @@ public sealed class TreeWatch : IDisposable
     private bool IsEnding(TreeMember member)
     {
         var threads = _proc.ReadNumbers($"{member.Pid}/task");
-        return threads.Count > 0 && threads.All(thread =>
-            ProcStat.Parse(_proc.ReadText($"{member.Pid}/task/{thread}/stat") ?? "") is not { } stat
-            || (stat.IsEnding && (thread != member.Pid || stat.StartTime == member.StartTime)));
+        // What cannot be read may be gone, have become the leader by exec, or just not be readable: it is looked at again. And one that
+        // ended after it was listed may have left another behind
+        return threads.Count > 0
+            && threads.All(thread => ProcStat.Parse(_proc.ReadText($"{member.Pid}/task/{thread}/stat") ?? "") is { IsEnding: true } stat
+                && (thread != member.Pid || stat.StartTime == member.StartTime))
+            && _proc.ReadNumbers($"{member.Pid}/task").ToHashSet().IsSubsetOf(threads);
+    }
+
+    /// <summary>Sees to it that <see cref="Kill"/> will be allowed.</summary>
+    /// <exception cref="NativeException">A process may not be signalled.</exception>
+    public void RequireRightToKill()
+    {
+        foreach (var entry in _entries)
+        {
+            if (!entry.HasExited) entry.Descriptor!.SendSignal(0);
+        }
     }
 
     /// <summary>Sends SIGKILL to every process that has not exited. Returns at once; the deaths are to be waited for.</summary>

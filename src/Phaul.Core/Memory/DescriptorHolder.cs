@@ -62,6 +62,9 @@ internal sealed class DescriptorHolder : IAsyncDisposable
     /// <returns>How many were ended.</returns>
     public static Task<int> EndThoseOfAsync(string workDirectory) => LeftProcesses.EndAsync(pid => IsHolderOf(pid, workDirectory));
 
+    /// <summary>Whether an earlier process has left one for images below a directory.</summary>
+    public static bool IsThereFor(string workDirectory) => ProcFileSystem.Host.ReadNumbers("").Any(pid => IsHolderOf(pid, workDirectory));
+
     /// <summary>Holds a descriptor, which stays the caller's as well.</summary>
     /// <returns>Whether it could.</returns>
     public bool TryHold(SafeHandle descriptor)

@@ -88,6 +88,8 @@ internal sealed class MemoryServer : ILateMemory
         limit.CancelAfter(HandOverLimit);
         while (true)
         {
+            if (_complete.Task.IsFaulted)
+                await _complete.Task.ConfigureAwait(false);
             var next = Volatile.Read(ref _handedOver).Task;
             if (Volatile.Read(ref _tasks) >= tasks)
                 break;

@@ -69,7 +69,7 @@ internal static class PagePathRehearsal
             .ConfigureAwait(false);
         await sending.ConfigureAwait(false);
         await GiveAsync(receiver.Iterations[^1], Path.Combine(directory.FullName, "late"), cancellationToken).ConfigureAwait(false);
-        await AskAsync(source, destination, relay, received.FullName, cancellationToken).ConfigureAwait(false);
+        await AskAsync(source, destination, relay, directory.CreateSubdirectory("behind").FullName, cancellationToken).ConfigureAwait(false);
     }
 
     /// <summary>Pages that stayed behind, as a CRIU of this process gives them.</summary>
@@ -80,6 +80,11 @@ internal static class PagePathRehearsal
         using var criu = criuSocket;
         await using var late = new LatePages(served, source.OpenChannel(ChannelId.Pages), version: 0, before);
         await late.TakeOverAsync().ConfigureAwait(false);
+        var owner = new PageOwner(PageOwnerKind.Task, Task1);
+        await File.WriteAllBytesAsync(
+            Path.Combine(images, PagemapImage.NameOf(owner)),
+            PagemapImage.Compose(1, [new PagemapRange((ulong)Environment.SystemPageSize, Pages, PagemapFlags.Lazy, 0)]).ToArray(), cancellationToken)
+            .ConfigureAwait(false);
         late.Start(images);
         await using var remote = new RemotePages(destination.OpenChannel(ChannelId.Pages));
         var page = (ulong)Environment.SystemPageSize;

@@ -140,7 +140,7 @@ internal sealed class CriuExchange(CriuSession session, CriuRequest request, ICr
         _isGivenUp = true;
         _remaining = options.EndTimeout;
         // A task in the making may wait for memory that nobody brings any more, and CRIU for it. It undoes all at the death of one
-        if (request.Type == CriuRequestKind.Restore && session.ProcessId is { } criu)
+        if (request.Type == CriuRequestKind.Restore && !_isPastReturn && session.ProcessId is { } criu)
         {
             using var unfinished = UnfinishedTree.Below(criu, null);
             unfinished.Kill();

@@ -68,6 +68,9 @@ internal sealed class CriuSession : IAsyncDisposable
     /// <summary>What it restored goes on from now, whatever becomes of CRIU: some of it may be in CRIU's own session.</summary>
     public void SpareRestored() => _process?.SpareGroup();
 
+    /// <summary>Kills it; nothing where it is a service.</summary>
+    public void Kill() => _process?.Kill(Libc.SignalKill);
+
     /// <summary>Sends a request, or the answer to a notification.</summary>
     /// <exception cref="SessionFailureException">CRIU is gone.</exception>
     public async Task SendAsync(CriuRequest request, CancellationToken cancellationToken)

@@ -311,6 +311,8 @@ internal sealed partial class DestinationMigration : IAsyncDisposable
             throw;
         }
 
+        if (reception.MemoryFault is { } fault)
+            throw fault;
         if (!TryDecide(PreparedFirst))
             throw new OperationCanceledException("The source or the server ended first.");
 

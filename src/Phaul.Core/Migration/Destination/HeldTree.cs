@@ -4,6 +4,8 @@ using Phaul.Criu;
 using Phaul.Engines;
 using Phaul.Memory;
 using Phaul.Native;
+using Phaul.Preflight;
+using Phaul.Procfs;
 
 namespace Phaul;
 
@@ -65,6 +67,16 @@ internal sealed class HeldTree : IAsyncDisposable
         // Once prepared, the source's verdict ends it and nothing else: the caller's token counts until then.
         await using var _ = cancellationToken.Register(held._callOff.Cancel).ConfigureAwait(false);
         held._restoring = held.RunCriuAsync(criu, images, options, held._callOff.Token);
+        using (var restored = new CancellationTokenSource())
+        {
+            var memory = lateMemory?.WaitAsync(CancellationToken.None) ?? Task.CompletedTask;
+            var first = await Task.WhenAny(held._prepared.Task, held._restoring, FailureOfAsync(memory, restored.Token)).ConfigureAwait(false);
+            await restored.CancelAsync().ConfigureAwait(false);
+            // Tasks in the making wait for memory that never comes
+            if (first != held._prepared.Task && first != held._restoring)
+                await held._callOff.CancelAsync().ConfigureAwait(false);
+        }
+
         await Task.WhenAny(held._prepared.Task, held._restoring).ConfigureAwait(false);
         if (!held._prepared.Task.IsCompletedSuccessfully)
         {
@@ -157,6 +169,15 @@ internal sealed class HeldTree : IAsyncDisposable
     public Task WaitForMemoryAsync(CancellationToken cancellationToken) =>
         _lateMemory?.WaitAsync(cancellationToken) ?? Task.CompletedTask;
 
+    /// <summary>
+    /// Whether there may be processes that it forked, that left it, and that lack memory: they stand still, and would read zeros if whoever
+    /// holds their memory let go of it. Another migration's count as well: that is only careful.
+    /// </summary>
+    public bool HasLeftStrays => _resumed.Task.IsCompletedSuccessfully && NeedsThisProcess
+        && ProcFileSystem.Host.ReadNumbers("").Select(pid => ProcStat.Read(ProcFileSystem.Host, pid)).OfType<ProcStat>()
+            .Any(stat => !stat.IsEnding && stat.StartTime >= Tree.Root.StartTime && Tree.Members.All(member => member.Pid != stat.Pid)
+                && LateMemoryCheck.IsLate(ProcFileSystem.Host, stat.Pid));
+
     /// <summary>What it lacks still, by the pid in the images; only when it is dead. Empty where that is not known.</summary>
     public Task<IReadOnlyList<LackingMemory>> LackingAsync() =>
         _lateMemory?.LackingAsync() ?? Task.FromResult<IReadOnlyList<LackingMemory>>([]);
@@ -165,7 +186,7 @@ internal sealed class HeldTree : IAsyncDisposable
     /// Whether it has ended while it got its memory, and not for want of it: the daemon then finds nobody to give it to. Only once
     /// <see cref="WaitForMemoryAsync"/> has failed.
     /// </summary>
-    public bool HasEndedByItself => !_wasKilled && _lateMemory is { WasKilled: false } && _watch.Alive.Count == 0;
+    public bool HasEndedByItself => !_wasKilled && !HasLeftStrays && _lateMemory is { WasKilled: false } && _watch.Alive.Count == 0;
 
     /// <summary>Ends it, and sees that it is gone.</summary>
     /// <returns>Whether it is gone.</returns>
@@ -193,7 +214,7 @@ internal sealed class HeldTree : IAsyncDisposable
         if (_lateMemory is { } lateMemory)
         {
             // A tree that lives may need it still
-            await (_watch.Alive.Count == 0 ? lateMemory.DisposeAsync() : lateMemory.ReleaseAsync()).ConfigureAwait(false);
+            await (_watch.Alive.Count == 0 && !HasLeftStrays ? lateMemory.DisposeAsync() : lateMemory.ReleaseAsync()).ConfigureAwait(false);
         }
 
         _watch.Dispose();

@@ -144,7 +144,7 @@ internal sealed class Reception : IAsyncDisposable
             try
             {
                 if (LateImagesOf(LastImagesDirectory) is { } late)
-                    return await HeldTree.RestoreLazilyAsync(_phaul.Criu, _server.CriuPath, late.With(TakeHolder()), _options, cancellationToken).ConfigureAwait(false);
+                    return await HeldTree.RestoreLazilyAsync(_phaul.Criu, _server.CriuPath, late.Store is null ? late : late.With(TakeHolder()), _options, cancellationToken).ConfigureAwait(false);
             }
             catch (Exception exception) when (exception is CriuException { Kind: CriuFailure.Refused } or PhaulException
                 && !cancellationToken.IsCancellationRequested)

@@ -121,7 +121,7 @@ internal sealed class DestinationRecovery
         var prepared = before.Records.OfType<Journal.Prepared>().LastOrDefault();
         switch (StateOf(before), verdict)
         {
-            case (MigrationState.Running, Verdict.Committed) when !MigrationSummary.LacksMemory(before.Records):
+            case (MigrationState.Running, Verdict.Committed) when !MigrationSummary.LacksMemory(before.Records) && !HasMemoryOnSource(before.Records):
                 return new Outcome(MigrationState.Running, prepared?.RootPid ?? 0, "it was committed and resumed here", null);
             case (MigrationState.Lost, Verdict.Committed):
                 return new Outcome(MigrationState.Lost, prepared?.RootPid ?? 0, StatesOf(before)[^1].Reason ?? "its memory was lost here", null);
@@ -192,7 +192,8 @@ internal sealed class DestinationRecovery
         var wasResuming = contents.Records.LastOrDefault(record => record is Journal.Prepared or Resuming or NeverRan) is Resuming;
         var hasRun = wasResuming ? CriuLastWord.OfRestore(prepared.ImagesDirectory) : false;
         var alive = Alive(prepared);
-        if (HasMemoryOnSource(contents.Records) && (alive.Count > 0 || hasRun != true || prepared.BootId != ProcessIdentity.BootId().ToString()))
+        if (HasMemoryOnSource(contents.Records) && (alive.Count > 0 || hasRun != true || contents.Records.Any(record => record is MemoryLost)
+            || prepared.BootId != ProcessIdentity.BootId().ToString()))
             return await LoseAsync(contents, prepared, recorder).ConfigureAwait(false);
         if (StateOf(contents) == MigrationState.Running)
             return await ReplaceStandingAsync(contents, prepared, recorder, cancellationToken).ConfigureAwait(false);
@@ -249,13 +250,23 @@ internal sealed class DestinationRecovery
 
     /// <summary>Whether some of its memory was still to come from the source, over a connection that is gone with its server.</summary>
     private static bool HasMemoryOnSource(IReadOnlyList<JournalRecord> records) =>
-        MigrationSummary.LacksMemory(records) && records.OfType<MemoryServed>().LastOrDefault() is { FromSource: true };
+        records.OfType<Begun>().FirstOrDefault() is { } begun && RequestRules.LeavesMemoryBehind(begun.Mode)
+        && !records.Any(record => record is MemoryComplete);
 
     /// <summary>Nobody can make it whole again: its memory was on the source, and went with the connection.</summary>
     private static async Task<Outcome> LoseAsync(JournalContents contents, Journal.Prepared prepared, MigrationRecorder recorder)
     {
         var alive = Alive(prepared);
         await ReachCommittingAsync(recorder).ConfigureAwait(false);
+        // Killed between the last page and its record: nobody lacks any, and the holder shows that nobody was given zeros
+        if (alive.Count > 0 && recorder.State == MigrationState.Running && !alive.Any(process => LateMemoryCheck.IsLate(ProcFileSystem.Host, process.Pid))
+            && contents.Records.OfType<ImagesPlace>().LastOrDefault() is { } place && DescriptorHolder.IsThereFor(place.Directory))
+        {
+            await EndDaemonsAsync(contents).ConfigureAwait(false);
+            await recorder.WriteAsync(new MemoryComplete(), durable: true).ConfigureAwait(false);
+            return new Outcome(MigrationState.Running, prepared.RootPid, "the restored tree runs and has all its memory", "recorded that it runs here");
+        }
+
         await recorder.WriteAsync(new MemoryLost(), durable: true).ConfigureAwait(false);
         await KillWithChildrenAsync(alive).ConfigureAwait(false);
         RequireNoStrays(prepared);
@@ -451,6 +462,8 @@ internal sealed class DestinationRecovery
 
     private async Task<int> RestoreAgainAsync(Journal.Prepared prepared, MigrationRecorder recorder, CancellationToken cancellationToken)
     {
+        if (LateMemoryOnSource.IsNeededFor(prepared.ImagesDirectory))
+            throw Lost("its images lack the memory that was on the source");
         var restore = prepared.RestoreOptions is { ValueKind: JsonValueKind.String } json
             ? ProcessOptionsOnWire.FromMessage(RestoreOptions.Parser.ParseJson(json.GetString()!))
             : new ProcessOptions();

@@ -1,5 +1,6 @@
 // Bringing the source's verdict to the destination, over a new connection if the old one is gone.
 
+using System.Diagnostics;
 using Phaul.Journal;
 using Phaul.Wire;
 
@@ -18,6 +19,8 @@ internal sealed class CommitDelivery
     // although its connection lives is stuck, and is asked over another one.
     private static readonly TimeSpan AnswerLimit = TimeSpan.FromMinutes(3);
 
+    private static readonly TimeSpan SameLinkPause = TimeSpan.FromSeconds(1);
+
     private readonly MigrationRequest _request;
     private readonly MigrationRecorder _recorder;
 
@@ -28,10 +31,22 @@ internal sealed class CommitDelivery
 
     /// <summary>Has the prepared tree run. Not to be cancelled: there is no way back.</summary>
     /// <exception cref="PhaulException">The destination could not be reached, or could not run it: InDoubt.</exception>
-    public async Task<Running> CommitAsync(RemoteDestination remote)
+    /// <param name="remote">The destination.</param>
+    /// <param name="memoryFollows">
+    /// Memory follows over this connection: to ask over another one would cost the program, so that is done only when it is gone.
+    /// </param>
+    public async Task<Running> CommitAsync(RemoteDestination remote, bool memoryFollows = false)
     {
-        if (await AskAsync(remote).ConfigureAwait(false) is { } running)
-            return running;
+        var began = Stopwatch.StartNew();
+        do
+        {
+            if (await AskAsync(remote, memoryFollows ? CommitLimit : AnswerLimit).ConfigureAwait(false) is { } running)
+                return running;
+            if (memoryFollows && remote.IsConnected)
+                await Task.Delay(SameLinkPause).ConfigureAwait(false);
+        }
+        while (memoryFollows && remote.IsConnected && began.Elapsed < CommitLimit);
+
         var (answer, failure) = await SettleAsync(Settle.Types.Verdict.Committed, CommitLimit).ConfigureAwait(false);
         if (failure as PhaulException is { ErrorId: PhaulErrorId.ProgramLost } lost)
             throw lost;
@@ -109,17 +124,17 @@ internal sealed class CommitDelivery
     }
 
     /// <summary>Over the migration's own connection; null: not confirmed, and to be asked again over another one.</summary>
-    private async Task<Running?> AskAsync(RemoteDestination remote)
+    private async Task<Running?> AskAsync(RemoteDestination remote, TimeSpan answerLimit)
     {
         try
         {
-            using var limit = new CancellationTokenSource(AnswerLimit);
+            using var limit = new CancellationTokenSource(answerLimit);
             return await remote.CommitAsync(limit.Token).ConfigureAwait(false);
         }
         catch (OperationCanceledException)
         {
             await _recorder.WarnAsync(
-                $"The destination has not answered to the commit for {AnswerLimit.TotalMinutes:0} minutes; asking over another connection.").ConfigureAwait(false);
+                $"The destination has not answered to the commit for {answerLimit.TotalMinutes:0} minutes; asking over another connection.").ConfigureAwait(false);
             return null;
         }
         catch (Exception exception)

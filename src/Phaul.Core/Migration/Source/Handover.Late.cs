@@ -9,6 +9,8 @@ namespace Phaul;
 
 internal sealed partial class Handover
 {
+    private static readonly TimeSpan LateEndLimit = TimeSpan.FromMinutes(1);
+
     /// <summary>
     /// Until the tree is killed everything can be called off: whatever ends CRIU's page server has CRIU resume the tree. Killed frozen,
     /// it has not run an instruction since the dump, and CRIU's pipes keep its pages.
@@ -30,7 +32,7 @@ internal sealed partial class Handover
         try
         {
             await PrepareAndServeAsync(dump, serves.Task, pages, callOff.Token).ConfigureAwait(false);
-            KillFrozenTree(dump);
+            KillFrozenTree(dump, pages);
             await SeeTreeDieAsync().ConfigureAwait(false);
             await CommitAsync().ConfigureAwait(false);
             await _delivery.AwaitMemoryAsync(_remote).ConfigureAwait(false);
@@ -49,6 +51,9 @@ internal sealed partial class Handover
         finally
         {
             await pages.DisposeAsync().ConfigureAwait(false);
+            // Asked for nothing any more it ends within moments; one that hangs would keep the tree frozen
+            if (await Task.WhenAny(end, Task.Delay(LateEndLimit)).ConfigureAwait(false) != end)
+                criu.Kill();
             await end.ConfigureAwait(false);
         }
     }
@@ -97,22 +102,37 @@ internal sealed partial class Handover
         pages.Start(await serves.ConfigureAwait(false));
         RestoreWasRequested = true;
         await _remote.RestoreAsync(callOff).ConfigureAwait(false);
+        _tree!.RequireRightToKill();
+        RequireServing(dump, pages);
         await CloseGateAsync().ConfigureAwait(false);
     }
 
     /// <summary>The commit. A CRIU that has ended has resumed the tree, and what then ran must not be killed.</summary>
-    private void KillFrozenTree(Task dump)
+    private void KillFrozenTree(Task dump, LatePages pages)
     {
-        if (dump.IsCompleted)
+        try
+        {
+            RequireServing(dump, pages);
+        }
+        catch (PhaulException)
         {
             IsCommitted = false;
-            throw new PhaulException(PhaulErrorId.DumpFailed, "CRIU ended while it served the memory of the frozen tree, which was resumed")
+            throw;
+        }
+
+        _tree!.Kill();
+    }
+
+    /// <summary>However CRIU ends, its socket is closed before it lets the tree go.</summary>
+    private static void RequireServing(Task dump, LatePages pages)
+    {
+        if (dump.IsCompleted || !pages.IsServing)
+        {
+            throw new PhaulException(PhaulErrorId.DumpFailed, "CRIU stopped serving the memory of the frozen tree, which is resumed")
             {
                 Step = MigrationState.Committing,
             };
         }
-
-        _tree!.Kill();
     }
 
     private static async Task CancelWhenEndedAsync(Task dump, CancellationTokenSource callOff)

@@ -42,6 +42,9 @@ internal sealed partial class Handover : ILastStep
     /// <summary>What holds back the pages until the freeze, and no longer; null: nothing, or the frozen part as well.</summary>
     public BandwidthLimit? Limit { get; init; }
 
+    /// <summary>Whether the tree has files open that the other host may see, too: then its death is waited for to the very end.</summary>
+    public bool HasNetworkFiles { get; init; }
+
     /// <summary>Serves what stays behind when the program goes (PostCopy, Hybrid); null: nothing does.</summary>
     public LatePages? LatePages { get; init; }
 
@@ -205,7 +208,11 @@ internal sealed partial class Handover : ILastStep
 
     private async Task SeeTreeDieAsync()
     {
-        if (!await _tree!.WaitAllEndingAsync(DeathLimit, CancellationToken.None).ConfigureAwait(false))
+        // What closes files on file systems that both hosts see comes last of all, and the copy must not be earlier
+        var isGone = HasNetworkFiles
+            ? await _tree!.WaitAllExitedAsync(DeathLimit, CancellationToken.None).ConfigureAwait(false)
+            : await _tree!.WaitAllEndingAsync(DeathLimit, CancellationToken.None).ConfigureAwait(false);
+        if (!isGone)
             throw await StillThereAsync(_tree).ConfigureAwait(false);
         TreeIsGone = true;
         await _recorder.WriteIfPossibleAsync(new TreeGone(LatePages is not null), _request.Durable).ConfigureAwait(false);
@@ -213,7 +220,7 @@ internal sealed partial class Handover : ILastStep
 
     private async Task CommitAsync()
     {
-        var running = await _delivery.CommitAsync(_remote).ConfigureAwait(false);
+        var running = await _delivery.CommitAsync(_remote, LatePages is not null).ConfigureAwait(false);
         Downtime = _frozen.Elapsed;
         _remote.MarkRunning();
         DestinationPid = running.RootPid;

@@ -3,13 +3,14 @@
 using System.Net.Sockets;
 using Phaul.Criu;
 using Phaul.Images.Pages;
+using Phaul.Memory;
 using Phaul.Transport;
 
 namespace Phaul;
 
 /// <summary>
 /// Stands between CRIU's page server for a lazy dump (criu/page-xfer.c) and <see cref="RemotePages"/> on the destination. What the
-/// destination asks for is looked at first: CRIU would take any of a page server's commands, and does not survive a pid that it does not know.
+/// destination asks for is looked at first: CRIU would take any of a page server's commands, does not survive a pid that it does not know, and waits for ever for a page that it has not kept.
 /// </summary>
 internal sealed class LatePages : IAsyncDisposable
 {
@@ -24,7 +25,7 @@ internal sealed class LatePages : IAsyncDisposable
     private readonly CancellationTokenSource _stop = new();
     private readonly byte[] _toCriu;
     private readonly byte[] _fromCriu;
-    private HashSet<ulong> _pids = [];
+    private Dictionary<ulong, LateRanges> _lazy = [];
     private Task _serving = Task.CompletedTask;
     private long _bytesSent;
     private int _unanswered;
@@ -48,14 +49,22 @@ internal sealed class LatePages : IAsyncDisposable
     public ValueTask TakeOverAsync() => _before.DisposeAsync();
 
     /// <summary>Begins to serve, once CRIU does.</summary>
-    /// <param name="imagesDirectory">Of the dump: tells whose pages there are.</param>
+    /// <param name="imagesDirectory">Of the dump: tells which pages CRIU has kept, and of whom.</param>
     /// <exception cref="IOException">It cannot be read.</exception>
+    /// <exception cref="PhaulException">RestoreFailed: an image is damaged.</exception>
     public void Start(string imagesDirectory)
     {
-        _pids = Directory.EnumerateFiles(imagesDirectory).Select(path => PagemapImage.OwnerOf(Path.GetFileName(path)))
-            .OfType<PageOwner>().Where(owner => owner.Kind == PageOwnerKind.Task).Select(owner => owner.Id).ToHashSet();
+        foreach (var path in Directory.EnumerateFiles(imagesDirectory))
+        {
+            if (PagemapImage.OwnerOf(Path.GetFileName(path)) is { Kind: PageOwnerKind.Task } owner)
+                _lazy[owner.Id] = new LateRanges(PagemapImage.Read(path).Ranges.Where(range => range.Flags == PagemapFlags.Lazy).Select(LateRangeOf));
+        }
+
         _serving = Task.Run(ServeAsync, CancellationToken.None);
     }
+
+    /// <summary>Whether CRIU serves, and is asked: once it has gone, or was cut off, it lets the tree go.</summary>
+    public bool IsServing => !_serving.IsCompleted && !_isDisposed && !(_criu.Poll(0, SelectMode.SelectRead) && _criu.Available == 0);
 
     /// <summary>Has CRIU find the end of its socket: it then resumes what is left of the tree, and ends.</summary>
     public void Cut()
@@ -81,6 +90,9 @@ internal sealed class LatePages : IAsyncDisposable
         _criu.Dispose();
         _stop.Dispose();
     }
+
+    private static LateRange LateRangeOf((ulong Address, ulong Pages, PagemapFlags Flags) range) =>
+        new(range.Address, range.Address + (range.Pages * (ulong)Environment.SystemPageSize), range.Address);
 
     private async Task ServeAsync()
     {
@@ -123,7 +135,8 @@ internal sealed class LatePages : IAsyncDisposable
             if (question.Command is not (PageServerCommand.Get or PageServerCommand.Close))
                 throw Wrong($"asked for {question.Command}");
             if (question.Command == PageServerCommand.Get
-                && (question.Pages is 0 or > MostPages || !_pids.Contains(question.Owner) || question.Address % (ulong)Environment.SystemPageSize != 0))
+                && (question.Pages is 0 or > MostPages || question.Address % (ulong)Environment.SystemPageSize != 0
+                    || !_lazy.TryGetValue(question.Owner, out var lazy) || lazy.At(question.Address) is null))
             {
                 throw Wrong($"asked for {question.Pages} pages of process {question.Owner} at 0x{question.Address:x}");
             }

@@ -6,6 +6,7 @@ using Phaul.Engines;
 using Phaul.Images;
 using Phaul.Journal;
 using Phaul.Native;
+using Phaul.Procfs;
 using Phaul.Transport;
 using Phaul.Wire;
 
@@ -136,6 +137,7 @@ internal sealed partial class SourceRun(
             // What is frozen is not to wait for the sake of others, unless that was asked for.
             Limit = request.LimitFrozenPart ? null : limit,
             LatePages = _late,
+            HasNetworkFiles = NetworkFiles.AreOpenIn(ProcessTree.Capture(request.Pid), ProcFileSystem.Host),
         };
 
     private static void Cut(Socket socket)
