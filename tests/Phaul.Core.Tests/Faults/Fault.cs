@@ -67,18 +67,18 @@ public sealed record Fault(Actor Actor, Failing Failing, Moment Moment, TimeSpan
         .. new[]
         {
             At(Actor.SourcePhaul, Failing.ForGood,
-                Moment.SourceFreezing, Moment.SourceTransferring, Moment.DestinationRestoring, Moment.DestinationPrepared, Moment.SourceCommitting,
+                Moment.SourceTransferring, Moment.DestinationRestoring, Moment.DestinationPrepared, Moment.SourceCommitting,
                 Moment.SourceTreeGone, Moment.DestinationRunning),
-            At(Actor.SourcePhaul, Failing.ForAWhile, Moment.DestinationPrepared, Moment.DestinationRunning),
+            At(Actor.SourcePhaul, Failing.ForAWhile, Moment.DestinationPrepared),
             At(Actor.SourceCriu, Failing.ForGood, Moment.SourceTransferring, Moment.DestinationRestoring, Moment.DestinationPrepared, Moment.DestinationRunning),
             At(Actor.DestinationPhaul, Failing.ForGood,
                 Moment.DestinationReceiving, Moment.DestinationRestoring, Moment.DestinationPrepared, Moment.SourceTreeGone, Moment.DestinationResuming,
                 Moment.DestinationRunning),
             At(Actor.DestinationPhaul, Failing.ForAWhile, Moment.DestinationRunning),
-            At(Actor.DestinationCriu, Failing.ForGood, Moment.DestinationRestoring, Moment.DestinationPrepared, Moment.DestinationResuming),
+            At(Actor.DestinationCriu, Failing.ForGood, Moment.DestinationRestoring, Moment.DestinationPrepared),
             At(Actor.LinkCut, Failing.ForAWhile,
-                Moment.SourceTransferring, Moment.DestinationRestoring, Moment.DestinationPrepared, Moment.SourceTreeGone, Moment.DestinationRunning),
-            At(Actor.LinkDrop, Failing.ForAWhile, Moment.DestinationPrepared, Moment.DestinationRunning),
+                Moment.SourceTransferring, Moment.DestinationRestoring, Moment.DestinationPrepared, Moment.DestinationRunning),
+            At(Actor.LinkDrop, Failing.ForAWhile, Moment.DestinationRunning),
         }.SelectMany(faults => faults).Select(fault => fault with { Mode = MigrationMode.PostCopy }),
     ];
 
