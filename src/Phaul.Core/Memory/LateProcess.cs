@@ -192,8 +192,12 @@ internal sealed class LateProcess(
             }
 
             _ahead = Math.Min(range.End, range.Start + FillBytes);
-            if (!_readings.Any(reading => reading.Brings(range)))
-                Read(range, FillBytes);
+            if (_readings.Any(reading => reading.Brings(range)))
+                continue;
+            Read(range, FillBytes);
+            // What is here already is given before more is read: nobody is to wait behind all of it, nor memory to hold all of it
+            if (_readings.Last!.Value.Bytes.IsCompleted)
+                return;
         }
     }
 
