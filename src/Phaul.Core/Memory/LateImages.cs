@@ -8,13 +8,4 @@ namespace Phaul.Memory;
 /// <param name="Directory">What is restored from.</param>
 /// <param name="WorkDirectory">Where CRIU writes its logs.</param>
 /// <param name="Store">Has the late pages; null: the directory's own images have them.</param>
-internal sealed record LateImages(string Directory, string WorkDirectory, PageStore? Store = null)
-{
-    private DescriptorHolder? _holder;
-
-    /// <summary>Who holds the memory beside this process, if that was started before; once.</summary>
-    public DescriptorHolder? TakeHolder() => Interlocked.Exchange(ref _holder, null);
-
-    /// <summary>Brings one that was started before.</summary>
-    public LateImages With(DescriptorHolder? holder) => this with { _holder = holder };
-}
+internal sealed record LateImages(string Directory, string WorkDirectory, PageStore? Store = null);

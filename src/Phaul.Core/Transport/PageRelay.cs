@@ -1,6 +1,7 @@
 // Carries CRIU's page stream between a UNIX socket on this host and the pages channel: bytes as they come, both ways.
 
 using System.Net.Sockets;
+using Phaul.Native;
 
 namespace Phaul.Transport;
 
@@ -109,7 +110,7 @@ public sealed class PageRelay : IAsyncDisposable
         {
             await both.CancelAsync().ConfigureAwait(false);
             await Task.WhenAll(directions).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
-            CloseLocal();
+            SocketPair.Cut(_local);
             await first.ConfigureAwait(false);
         }
 
@@ -119,7 +120,7 @@ public sealed class PageRelay : IAsyncDisposable
         }
         catch
         {
-            CloseLocal();
+            SocketPair.Cut(_local);
             throw;
         }
     }
@@ -211,18 +212,6 @@ public sealed class PageRelay : IAsyncDisposable
             {
                 throw LocalFailed("ended while pages were still coming", exception);
             }
-        }
-    }
-
-    private void CloseLocal()
-    {
-        try
-        {
-            _local.Shutdown(SocketShutdown.Both);
-        }
-        catch (SocketException)
-        {
-            // CRIU was faster.
         }
     }
 

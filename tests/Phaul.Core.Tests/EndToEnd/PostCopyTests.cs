@@ -41,12 +41,7 @@ public sealed class PostCopyTests(LabFixture lab) : EndToEndTest(lab)
     [SkippableFact]
     public async Task AProgramThatEndsHasMoved()
     {
-        RequirePostCopy();
-        await Lab.LimitAsync(SlowRate);
-        var program = await StartOnAAsync("counter", "32", "1");
-        var server = await ServeAsync();
-        var migration = Migrate(program, null, "--mode", "post-copy");
-        await server.WaitForStateAsync(MigrationState.Running);
+        var (_, _, migration) = await RunsBeforeItsMemoryAsync();
         await Lab.B.SignalAsync("KILL", "counter");
         await AssertSucceedsAsync(migration);
         Assert.Equal("Completed", migration.States[^1]);
@@ -56,12 +51,7 @@ public sealed class PostCopyTests(LabFixture lab) : EndToEndTest(lab)
     [SkippableFact]
     public async Task NobodyElseCanReadAPage()
     {
-        RequirePostCopy();
-        await Lab.LimitAsync(SlowRate);
-        var program = await StartOnAAsync("counter", "32", "1");
-        var server = await ServeAsync();
-        var migration = Migrate(program, null, "--mode", "post-copy");
-        await server.WaitForStateAsync(MigrationState.Running);
+        var (program, server, migration) = await RunsBeforeItsMemoryAsync();
         Assert.NotEqual("", await Lab.A.RunAsync("pgrep", "-x", "criu"));
         Assert.Equal("", await Lab.A.RunAsync("sh", "-c", ListenedToByCriu));
         await AssertSucceedsAsync(migration);
@@ -71,12 +61,7 @@ public sealed class PostCopyTests(LabFixture lab) : EndToEndTest(lab)
     [SkippableFact]
     public async Task ALinkLostAfterTheCommitLosesTheProgramAndSaysSo()
     {
-        RequirePostCopy();
-        await Lab.LimitAsync(SlowRate);
-        var program = await StartOnAAsync("counter", "32", "1");
-        var server = await ServeAsync();
-        var migration = Migrate(program, null, "--mode", "post-copy");
-        await server.WaitForStateAsync(MigrationState.Running);
+        var (program, server, migration) = await RunsBeforeItsMemoryAsync();
         await Lab.CutAsync();
         await server.WaitForStateAsync(MigrationState.Lost);
         await Lab.MendAsync();
@@ -130,6 +115,17 @@ public sealed class PostCopyTests(LabFixture lab) : EndToEndTest(lab)
         awk '$4 == "00010000" && $8 !~ /^@\/?crtools/ { print $7 }' /proc/net/unix | grep -Fxf /tmp/sockets
         true
         """;
+
+    private async Task<(TestProgram Program, PhaulRun Server, PhaulRun Migration)> RunsBeforeItsMemoryAsync()
+    {
+        RequirePostCopy();
+        await Lab.LimitAsync(SlowRate);
+        var program = await StartOnAAsync("counter", "32", "1");
+        var server = await ServeAsync();
+        var migration = Migrate(program, null, "--mode", "post-copy");
+        await server.WaitForStateAsync(MigrationState.Running);
+        return (program, server, migration);
+    }
 
     private void RequirePostCopy()
     {

@@ -1,6 +1,7 @@
 // One request from its sending to CRIU's answer: notifications on the way, the time it may take, and how it is given up.
 using System.Diagnostics;
 using Phaul.Criu.Rpc;
+using Phaul.Native;
 
 namespace Phaul.Criu;
 
@@ -149,15 +150,7 @@ internal sealed class CriuExchange(CriuSession session, CriuRequest request, ICr
         // Memory on its way to a page server is of no use any more. Its end makes CRIU fail at the next page, not only when all
         // of them have gone through.
         if (request.Opts?.Ps is { HasFd: true } && options.MemorySocket is { } memory)
-        {
-            try
-            {
-                memory.Shutdown(System.Net.Sockets.SocketShutdown.Both);
-            }
-            catch (Exception exception) when (exception is System.Net.Sockets.SocketException or ObjectDisposedException)
-            {
-            }
-        }
+            SocketPair.Cut(memory);
     }
 
     private async Task<CriuRequest> AnswerAsync(CriuNotification notification, CancellationToken cancellationToken)

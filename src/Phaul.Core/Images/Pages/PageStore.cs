@@ -21,15 +21,14 @@ internal sealed class PageStore
     private static readonly ulong PageSize = (ulong)Environment.SystemPageSize;
 
     private readonly Dictionary<ulong, List<PagePiece>> _late = [];
-    private readonly RemotePages? _remote;
 
-    private PageStore(string directory, RemotePages? remote) => (ImagesDirectory, _remote) = (directory, remote);
+    private PageStore(string directory, RemotePages? remote) => (ImagesDirectory, Remote) = (directory, remote);
 
     /// <summary>What to restore from. It has no parents.</summary>
     public string ImagesDirectory { get; }
 
     /// <summary>What is on the source still; null: everything is here.</summary>
-    public RemotePages? Remote => _remote;
+    public RemotePages? Remote { get; }
 
     /// <summary>How many pages are late.</summary>
     public long LatePages => _late.Values.Sum(pieces => pieces.Sum(piece => (long)piece.Pages));
@@ -98,7 +97,7 @@ internal sealed class PageStore
             var piece = pieces[i].Between(address, address + (ulong)(buffer.Length - length));
             int count = (int)(piece.Pages * PageSize);
             if (piece.IsRemote)
-                return length > 0 ? new(length) : _remote!.ReadAsync(owner, address, buffer[..count]);
+                return length > 0 ? new(length) : Remote!.ReadAsync(owner, address, buffer[..count]);
             piece.Image.Read(piece.Offset, buffer.Span.Slice(length, count));
             length += count;
             address = piece.End;
@@ -118,7 +117,7 @@ internal sealed class PageStore
         long eagerBytes = 0;
         foreach (var (piece, isLate) in Split(image.Pieces, mappings))
         {
-            if (piece.IsRemote && (!isLate || _remote is null))
+            if (piece.IsRemote && (!isLate || Remote is null))
                 throw new PhaulException(PhaulErrorId.RestoreFailed, $"The pages of {image.Owner} at 0x{piece.Address:x} stayed on the source, but the restore needs them at once");
             (isLate ? late : eager).Add(piece);
             ranges.Add(new PagemapRange(piece.Address, piece.Pages, isLate ? PagemapFlags.Lazy : PagemapFlags.Present, eagerBytes));

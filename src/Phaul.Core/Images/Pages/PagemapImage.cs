@@ -34,8 +34,12 @@ internal static class PagemapImage
     public static string NameOf(PageOwner owner) =>
         (owner.Kind == PageOwnerKind.Task ? TaskPrefix : SharedPrefix) + owner.Id.ToString(CultureInfo.InvariantCulture) + Suffix;
 
-    /// <summary>Whose pagemap has this name; null: none that is known.</summary>
-    public static PageOwner? OwnerOf(string name)
+    /// <summary>Whose pagemaps are in a directory.</summary>
+    /// <exception cref="IOException">It cannot be read.</exception>
+    public static IEnumerable<PageOwner> OwnersIn(string directory) =>
+        Directory.EnumerateFiles(directory).Select(path => OwnerOf(Path.GetFileName(path))).OfType<PageOwner>();
+
+    private static PageOwner? OwnerOf(string name)
     {
         var kind = name.StartsWith(SharedPrefix, StringComparison.Ordinal) ? PageOwnerKind.SharedMemory : PageOwnerKind.Task;
         var prefix = kind == PageOwnerKind.SharedMemory ? SharedPrefix : TaskPrefix;

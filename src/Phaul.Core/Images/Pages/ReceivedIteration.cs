@@ -40,11 +40,8 @@ internal sealed class ReceivedIteration(string directory) : IDisposable
     public static ReceivedIteration Load(string directory, ReceivedIteration? parent)
     {
         var iteration = new ReceivedIteration(directory);
-        foreach (var path in System.IO.Directory.EnumerateFiles(directory))
-        {
-            if (PagemapImage.OwnerOf(Path.GetFileName(path)) is { } owner)
-                iteration._images.Add(owner, PageImage.Load(directory, owner, parent?.Find(owner)));
-        }
+        foreach (var owner in PagemapImage.OwnersIn(directory))
+            iteration._images.Add(owner, PageImage.Load(directory, owner, parent?.Find(owner)));
 
         return iteration;
     }

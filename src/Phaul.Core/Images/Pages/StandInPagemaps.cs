@@ -9,8 +9,6 @@ namespace Phaul.Images.Pages;
 /// </summary>
 internal static class StandInPagemaps
 {
-    private const UnixFileMode OwnerFile = UnixFileMode.UserRead | UnixFileMode.UserWrite;
-
     // CRIU before 4.2 counts pages in 32 bits
     private const ulong RangePages = 1UL << 31;
     private const int AddressBits = 48;
@@ -29,20 +27,8 @@ internal static class StandInPagemaps
         foreach (var owner in owners)
         {
             pagesId++;
-            Write(directory, PagemapImage.NameOf(owner), PagemapImage.Compose(pagesId, ranges));
-            Write(directory, PagemapImage.NameOfPages(pagesId), default);
+            File.WriteAllBytes(Path.Combine(directory, PagemapImage.NameOf(owner)), PagemapImage.Compose(pagesId, ranges).ToArray());
+            File.WriteAllBytes(Path.Combine(directory, PagemapImage.NameOfPages(pagesId)), []);
         }
-    }
-
-    private static void Write(string directory, string name, ReadOnlyMemory<byte> content)
-    {
-        using var file = new FileStream(Path.Combine(directory, name), new FileStreamOptions
-        {
-            Mode = FileMode.Create,
-            Access = FileAccess.Write,
-            BufferSize = 0,
-            UnixCreateMode = OwnerFile,
-        });
-        file.Write(content.Span);
     }
 }

@@ -44,10 +44,11 @@ internal sealed class HeldTree : IAsyncDisposable
     /// <exception cref="PhaulException">RestoreFailed: it cannot be restored so; nothing is left of it.</exception>
     /// <exception cref="OperationCanceledException">Cancelled; nothing is left of it.</exception>
     public static async Task<HeldTree> RestoreLazilyAsync(
-        CriuClient criu, string criuPath, LateImages images, ProcessOptions options, CancellationToken cancellationToken)
+        CriuClient criu, string criuPath, LateImages images, ProcessOptions options, CancellationToken cancellationToken,
+        DescriptorHolder? holder = null)
     {
         ILateMemory lateMemory = images.Store is { } store
-            ? await MemoryServer.StartAsync(store, images.WorkDirectory, images.TakeHolder()).ConfigureAwait(false)
+            ? await MemoryServer.StartAsync(store, images.WorkDirectory, holder).ConfigureAwait(false)
             : await LazyPagesDaemon.StartAsync(criuPath, images.Directory, options.LogLevel, cancellationToken).ConfigureAwait(false);
         try
         {
@@ -67,16 +68,9 @@ internal sealed class HeldTree : IAsyncDisposable
         // Once prepared, the source's verdict ends it and nothing else: the caller's token counts until then.
         await using var _ = cancellationToken.Register(held._callOff.Cancel).ConfigureAwait(false);
         held._restoring = held.RunCriuAsync(criu, images, options, held._callOff.Token);
-        using (var restored = new CancellationTokenSource())
-        {
-            var memory = lateMemory?.WaitAsync(CancellationToken.None) ?? Task.CompletedTask;
-            var first = await Task.WhenAny(held._prepared.Task, held._restoring, FailureOfAsync(memory, restored.Token)).ConfigureAwait(false);
-            await restored.CancelAsync().ConfigureAwait(false);
-            // Tasks in the making wait for memory that never comes
-            if (first != held._prepared.Task && first != held._restoring)
-                await held._callOff.CancelAsync().ConfigureAwait(false);
-        }
-
+        // Tasks in the making wait for memory that never comes
+        if (await held.LosesMemoryBeforeAsync(held._prepared.Task).ConfigureAwait(false))
+            await held._callOff.CancelAsync().ConfigureAwait(false);
         await Task.WhenAny(held._prepared.Task, held._restoring).ConfigureAwait(false);
         if (!held._prepared.Task.IsCompletedSuccessfully)
         {
@@ -135,26 +129,34 @@ internal sealed class HeldTree : IAsyncDisposable
         _lateMemory?.WatchHeld();
         if (!_verdict.TrySetResult(true))
             throw new InvalidOperationException("It has been decided already.");
-        var memory = _lateMemory?.WaitAsync(CancellationToken.None) ?? Task.CompletedTask;
-        using var resumed = new CancellationTokenSource();
-        var first = await Task.WhenAny(_resumed.Task, _restoring, FailureOfAsync(memory, resumed.Token)).ConfigureAwait(false);
-        await resumed.CancelAsync().ConfigureAwait(false);
-        if (first != _resumed.Task && first != _restoring)
+        if (await LosesMemoryBeforeAsync(_resumed.Task).ConfigureAwait(false))
         {
             // CRIU waits for tasks that wait for memory that never comes
             _wasKilled = true;
             _watch.Kill();
-            first = await Task.WhenAny(_resumed.Task, _restoring).ConfigureAwait(false);
         }
 
+        var first = await Task.WhenAny(_resumed.Task, _restoring).ConfigureAwait(false);
         await first.ConfigureAwait(false);
     }
 
-    /// <summary>Ends when a task has failed, or nobody wants to know any more.</summary>
-    private static async Task FailureOfAsync(Task task, CancellationToken cancellationToken)
+    /// <summary>Whether the giving of memory fails before something else comes, or CRIU ends.</summary>
+    private async Task<bool> LosesMemoryBeforeAsync(Task awaited)
     {
-        await task.WaitAsync(cancellationToken).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
-        if (task.IsCompletedSuccessfully)
+        using var come = new CancellationTokenSource();
+        var failure = FailureOfMemoryAsync(come.Token);
+        var first = await Task.WhenAny(awaited, _restoring, failure).ConfigureAwait(false);
+        await come.CancelAsync().ConfigureAwait(false);
+        await failure.ConfigureAwait(false);
+        return first == failure;
+    }
+
+    /// <summary>Ends when that has failed, or nobody wants to know any more: complete, it cannot fail.</summary>
+    private async Task FailureOfMemoryAsync(CancellationToken cancellationToken)
+    {
+        var memory = _lateMemory?.WaitAsync(cancellationToken) ?? Task.CompletedTask;
+        await memory.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        if (!memory.IsFaulted)
             await Task.Delay(Timeout.Infinite, cancellationToken).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
     }
 
@@ -174,9 +176,7 @@ internal sealed class HeldTree : IAsyncDisposable
     /// holds their memory let go of it. Another migration's count as well: that is only careful.
     /// </summary>
     public bool HasLeftStrays => _resumed.Task.IsCompletedSuccessfully && NeedsThisProcess
-        && ProcFileSystem.Host.ReadNumbers("").Select(pid => ProcStat.Read(ProcFileSystem.Host, pid)).OfType<ProcStat>()
-            .Any(stat => !stat.IsEnding && stat.StartTime >= Tree.Root.StartTime && Tree.Members.All(member => member.Pid != stat.Pid)
-                && LateMemoryCheck.IsLate(ProcFileSystem.Host, stat.Pid));
+        && LateMemoryCheck.StraysOf(ProcFileSystem.Host, Tree.Members.Select(member => member.Pid), Tree.Root.StartTime).Count > 0;
 
     /// <summary>What it lacks still, by the pid in the images; only when it is dead. Empty where that is not known.</summary>
     public Task<IReadOnlyList<LackingMemory>> LackingAsync() =>

@@ -144,7 +144,7 @@ internal sealed class Reception : IAsyncDisposable
             try
             {
                 if (LateImagesOf(LastImagesDirectory) is { } late)
-                    return await HeldTree.RestoreLazilyAsync(_phaul.Criu, _server.CriuPath, late.Store is null ? late : late.With(TakeHolder()), _options, cancellationToken).ConfigureAwait(false);
+                    return await RestoreLazilyAsync(late, cancellationToken).ConfigureAwait(false);
             }
             catch (Exception exception) when (exception is CriuException { Kind: CriuFailure.Refused } or PhaulException
                 && !cancellationToken.IsCancellationRequested)
@@ -166,8 +166,11 @@ internal sealed class Reception : IAsyncDisposable
             _late = new LateImages(store.ImagesDirectory, LastImagesDirectory, store);
         }
 
-        return HeldTree.RestoreLazilyAsync(_phaul.Criu, _server.CriuPath, _late.With(TakeHolder()), _options, cancellationToken);
+        return RestoreLazilyAsync(_late, cancellationToken);
     }
+
+    private Task<HeldTree> RestoreLazilyAsync(LateImages late, CancellationToken cancellationToken) => HeldTree.RestoreLazilyAsync(
+        _phaul.Criu, _server.CriuPath, late, _options, cancellationToken, late.Store is null ? null : TakeHolder());
 
     /// <summary>What to restore from if most of the memory is to follow; null: that is not worth while.</summary>
     private LateImages? LateImagesOf(string lastImages)

@@ -414,13 +414,9 @@ internal sealed class DestinationRecovery
     /// </summary>
     private static void RequireNoStrays(Journal.Prepared prepared)
     {
-        var known = prepared.Processes.Select(process => process.Pid).ToHashSet();
-        var began = prepared.Processes.Min(process => process.StartTimeTicks);
-        var strays = ProcFileSystem.Host.ReadNumbers("")
-            .Select(pid => ProcStat.Read(ProcFileSystem.Host, pid)).OfType<ProcStat>()
-            .Where(stat => !known.Contains(stat.Pid) && !stat.HasEnded && (long)stat.StartTime >= began && LateMemoryCheck.IsLate(ProcFileSystem.Host, stat.Pid))
-            .ToArray();
-        if (strays.Length == 0)
+        var strays = LateMemoryCheck.StraysOf(
+            ProcFileSystem.Host, prepared.Processes.Select(process => process.Pid), (ulong)prepared.Processes.Min(process => process.StartTimeTicks));
+        if (strays.Count == 0)
             return;
         throw new PhaulException(
             PhaulErrorId.InDoubt,

@@ -10,6 +10,6 @@ internal static class LateMemoryOnSource
     /// <summary>Whether a task's pagemap there has pages that are in no image.</summary>
     /// <exception cref="PhaulException">RestoreFailed: an image is damaged.</exception>
     public static bool IsNeededFor(string imagesDirectory) => Directory.Exists(imagesDirectory)
-        && Directory.EnumerateFiles(imagesDirectory).Any(path => PagemapImage.OwnerOf(Path.GetFileName(path)) is not null
-            && PagemapImage.Read(path).Ranges.Any(range => range.Flags == PagemapFlags.Lazy));
+        && PagemapImage.OwnersIn(imagesDirectory).Any(owner =>
+            PagemapImage.Read(Path.Combine(imagesDirectory, PagemapImage.NameOf(owner))).Ranges.Any(range => range.Flags == PagemapFlags.Lazy));
 }

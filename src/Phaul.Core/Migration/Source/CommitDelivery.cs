@@ -47,12 +47,19 @@ internal sealed class CommitDelivery
         }
         while (memoryFollows && remote.IsConnected && began.Elapsed < CommitLimit);
 
+        return await SettleCommittedAsync("The destination could not be told that it may run the program").ConfigureAwait(false);
+    }
+
+    /// <summary>The same over other connections, as long as it takes.</summary>
+    /// <exception cref="PhaulException">ProgramLost; InDoubt, with what could not be done.</exception>
+    private async Task<Running> SettleCommittedAsync(string otherwise)
+    {
         var (answer, failure) = await SettleAsync(Settle.Types.Verdict.Committed, CommitLimit).ConfigureAwait(false);
-        if (failure as PhaulException is { ErrorId: PhaulErrorId.ProgramLost } lost)
-            throw lost;
-        return answer?.Running
-            ?? throw await InDoubtAsync($"The destination could not be told that it may run the program: {failure?.Message}", failure)
-                .ConfigureAwait(false);
+        if (answer?.Running is { } running)
+            return running;
+        throw failure is PhaulException { ErrorId: PhaulErrorId.ProgramLost } lost
+            ? lost
+            : await InDoubtAsync($"{otherwise}: {failure?.Message}", failure).ConfigureAwait(false);
     }
 
     /// <summary>Comes back when the program has all its memory there. While the connection lives it is only waited; a lost one is asked over another.</summary>
@@ -69,13 +76,7 @@ internal sealed class CommitDelivery
             await _recorder.WarnAsync($"Whether all memory arrived was not heard ({exception.Message}); asking over another connection.").ConfigureAwait(false);
         }
 
-        var (answer, failure) = await SettleAsync(Settle.Types.Verdict.Committed, CommitLimit).ConfigureAwait(false);
-        if (answer?.Running is null)
-        {
-            throw failure as PhaulException is { ErrorId: PhaulErrorId.ProgramLost } lost
-                ? lost
-                : await InDoubtAsync($"Whether all memory arrived could not be asked: {failure?.Message}", failure).ConfigureAwait(false);
-        }
+        await SettleCommittedAsync("Whether all memory arrived could not be asked").ConfigureAwait(false);
     }
 
     /// <summary>Has the destination discard what it holds. The program runs here; failing is a warning, not an error.</summary>

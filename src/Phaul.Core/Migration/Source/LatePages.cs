@@ -4,13 +4,15 @@ using System.Net.Sockets;
 using Phaul.Criu;
 using Phaul.Images.Pages;
 using Phaul.Memory;
+using Phaul.Native;
 using Phaul.Transport;
 
 namespace Phaul;
 
 /// <summary>
 /// Stands between CRIU's page server for a lazy dump (criu/page-xfer.c) and <see cref="RemotePages"/> on the destination. What the
-/// destination asks for is looked at first: CRIU would take any of a page server's commands, does not survive a pid that it does not know, and waits for ever for a page that it has not kept.
+/// destination asks for is looked at first: CRIU would take any of a page server's commands, does not survive a pid that it does not
+/// know, and waits for ever for a page that it has not kept.
 /// </summary>
 internal sealed class LatePages : IAsyncDisposable
 {
@@ -25,7 +27,7 @@ internal sealed class LatePages : IAsyncDisposable
     private readonly CancellationTokenSource _stop = new();
     private readonly byte[] _toCriu;
     private readonly byte[] _fromCriu;
-    private Dictionary<ulong, LateRanges> _lazy = [];
+    private readonly Dictionary<ulong, LateRanges> _lazy = [];
     private Task _serving = Task.CompletedTask;
     private long _bytesSent;
     private int _unanswered;
@@ -54,10 +56,10 @@ internal sealed class LatePages : IAsyncDisposable
     /// <exception cref="PhaulException">RestoreFailed: an image is damaged.</exception>
     public void Start(string imagesDirectory)
     {
-        foreach (var path in Directory.EnumerateFiles(imagesDirectory))
+        foreach (var owner in PagemapImage.OwnersIn(imagesDirectory).Where(owner => owner.Kind == PageOwnerKind.Task))
         {
-            if (PagemapImage.OwnerOf(Path.GetFileName(path)) is { Kind: PageOwnerKind.Task } owner)
-                _lazy[owner.Id] = new LateRanges(PagemapImage.Read(path).Ranges.Where(range => range.Flags == PagemapFlags.Lazy).Select(LateRangeOf));
+            var ranges = PagemapImage.Read(Path.Combine(imagesDirectory, PagemapImage.NameOf(owner))).Ranges;
+            _lazy[owner.Id] = new LateRanges(ranges.Where(range => range.Flags == PagemapFlags.Lazy).Select(LateRangeOf));
         }
 
         _serving = Task.Run(ServeAsync, CancellationToken.None);
@@ -67,17 +69,7 @@ internal sealed class LatePages : IAsyncDisposable
     public bool IsServing => !_serving.IsCompleted && !_isDisposed && !(_criu.Poll(0, SelectMode.SelectRead) && _criu.Available == 0);
 
     /// <summary>Has CRIU find the end of its socket: it then resumes what is left of the tree, and ends.</summary>
-    public void Cut()
-    {
-        try
-        {
-            _criu.Shutdown(SocketShutdown.Both);
-        }
-        catch (Exception exception) when (exception is SocketException or ObjectDisposedException)
-        {
-            // CRIU was faster.
-        }
-    }
+    public void Cut() => SocketPair.Cut(_criu);
 
     /// <summary>Stops at once. CRIU then resumes what is left of the tree, and ends.</summary>
     public async ValueTask DisposeAsync()
@@ -99,7 +91,7 @@ internal sealed class LatePages : IAsyncDisposable
         Task[] directions = [AskAsync(_stop.Token), AnswerAsync(_stop.Token)];
         await Task.WhenAny(directions).ConfigureAwait(false);
         // One of them without the other is of no use
-        if (!Array.TrueForAll(directions, direction => direction.IsCompletedSuccessfully) && directions.Any(direction => direction.IsFaulted))
+        if (directions.Any(direction => direction.IsFaulted))
             await _stop.CancelAsync().ConfigureAwait(false);
         try
         {

@@ -87,7 +87,7 @@ internal sealed partial class SourceRun(
         await using var relay = _relay = new PageRelay(relayEnd, pages) { Limit = limit };
         relay.Start();
         // CRIU can only be interrupted by its pages having nowhere to go.
-        await using var cut = gate.CallOffToken.Register(() => Cut(criuSocket));
+        await using var cut = gate.CallOffToken.Register(() => SocketPair.Cut(criuSocket));
 
         await using var criuLog = CriuLogFollower.For(recorder, workDirectory.Path, request.FollowCriuLog);
         var (lateEnd, lateServed) = LeavesMemoryBehind ? SocketPair.CreateStream(PageRelay.LocalBuffer) : default;
@@ -139,18 +139,6 @@ internal sealed partial class SourceRun(
             LatePages = _late,
             HasNetworkFiles = NetworkFiles.AreOpenIn(ProcessTree.Capture(request.Pid), ProcFileSystem.Host),
         };
-
-    private static void Cut(Socket socket)
-    {
-        try
-        {
-            socket.Shutdown(SocketShutdown.Both);
-        }
-        catch (SocketException)
-        {
-            // The other end has gone already, which is as good.
-        }
-    }
 
     private async Task RecordAsync(PhaulIteration iteration, RemoteDestination remote)
     {

@@ -8,6 +8,19 @@ namespace Phaul.Native;
 /// <summary>Makes pairs of connected UNIX sockets, closed on exec.</summary>
 public static unsafe class SocketPair
 {
+    /// <summary>Lets both ends find the end of the stream. Nothing where that has happened already.</summary>
+    internal static void Cut(Socket socket)
+    {
+        try
+        {
+            socket.Shutdown(SocketShutdown.Both);
+        }
+        catch (Exception exception) when (exception is SocketException or ObjectDisposedException)
+        {
+            // The other end was faster, which is as good.
+        }
+    }
+
     /// <summary>A pair of stream sockets, as CRIU takes them for memory pages.</summary>
     /// <param name="bufferSize">Bytes that may be under way in each direction, or the system's default. More than the system
     /// allows everybody takes CAP_NET_ADMIN; without it the kernel grants what it allows.</param>

@@ -5,7 +5,7 @@ using K4os.Compression.LZ4;
 
 namespace Phaul.Transport;
 
-/// <summary>Packs and unpacks the payload of a frame (docs/protocol.md, "Packed frames").</summary>
+/// <summary>Packs and unpacks the payload of a frame (docs/protocol.md, kind Packed).</summary>
 internal static class Lz4Block
 {
     /// <summary>By this name hosts tell each other that they can unpack it.</summary>

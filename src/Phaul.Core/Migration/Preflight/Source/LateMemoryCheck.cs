@@ -32,6 +32,17 @@ internal static class LateMemoryCheck
         }
     }
 
+    /// <summary>Processes that lack memory and are none of a tree's: if they began after it, it may have forked them.</summary>
+    /// <param name="proc">This host's.</param>
+    /// <param name="known">The tree's pids.</param>
+    /// <param name="since">When it began, in clock ticks since boot.</param>
+    internal static IReadOnlyList<ProcStat> StraysOf(ProcFileSystem proc, IEnumerable<int> known, ulong since)
+    {
+        var pids = known.ToHashSet();
+        return [.. proc.ReadNumbers("").Select(pid => ProcStat.Read(proc, pid)).OfType<ProcStat>()
+            .Where(stat => !pids.Contains(stat.Pid) && !stat.HasEnded && stat.StartTime >= since && IsLate(proc, stat.Pid))];
+    }
+
     /// <summary>Whether a mapping has the flag <c>um</c> (proc(5), smaps): missing pages are somebody's to deliver.</summary>
     internal static bool IsLate(ProcFileSystem proc, int pid)
     {
