@@ -60,19 +60,21 @@ internal sealed class LateProcess(
             while (!_isGone)
             {
                 cancellationToken.ThrowIfCancellationRequested();
+                // Looked at once a round: what it says must not change between the deeds and the wait, which would then not end
+                var isRunning = runs.IsCompleted;
                 var changed = TakeMessages();
                 changed |= LookAtFaults();
-                if (runs.IsCompleted)
+                if (isRunning)
                     ReadAhead();
                 changed |= await GiveWhatCameAsync().ConfigureAwait(false);
-                if (_isGone || (ranges.IsEmpty && _faults.Count == 0 && _readings.Count == 0 && runs.IsCompleted))
+                if (_isGone || (ranges.IsEmpty && _faults.Count == 0 && _readings.Count == 0 && isRunning))
                     return;
                 if (changed)
                     _rounds = 0;
-                else if (_readings.Any(reading => reading.Bytes.IsCompleted) || (_readings.Count == 0 && (_faults.Count > 0 || runs.IsCompleted)))
+                else if (_readings.Any(reading => reading.Bytes.IsCompleted) || (_readings.Count == 0 && (_faults.Count > 0 || isRunning)))
                     await ChangedAsync(cancellationToken).ConfigureAwait(false);
                 else
-                    await NewsAsync(runs, cancellationToken).ConfigureAwait(false);
+                    await NewsAsync(isRunning ? null : runs, cancellationToken).ConfigureAwait(false);
             }
         }
         finally
@@ -86,12 +88,12 @@ internal sealed class LateProcess(
     /// <inheritdoc/>
     public void Dispose() => fault.Dispose();
 
-    /// <summary>Waits for what was read, for the kernel to tell something, or for the tree to run.</summary>
-    private async Task NewsAsync(Task runs, CancellationToken cancellationToken)
+    /// <summary>Waits for what was read, for the kernel to tell something, or for the tree to run if it does not yet.</summary>
+    private async Task NewsAsync(Task? runs, CancellationToken cancellationToken)
     {
         using var any = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
         var news = DescriptorWaiter.WaitReadableAsync(fault.Descriptor, any.Token);
-        await Task.WhenAny([news, runs.IsCompleted ? news : runs, .. _readings.Select(reading => reading.Bytes)]).ConfigureAwait(false);
+        await Task.WhenAny([news, runs ?? news, .. _readings.Select(reading => reading.Bytes)]).ConfigureAwait(false);
         await any.CancelAsync().ConfigureAwait(false);
         await news.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
     }

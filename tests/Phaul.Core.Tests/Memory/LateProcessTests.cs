@@ -33,6 +33,24 @@ public sealed partial class LateProcessTests
     }
 
     [SkippableFact]
+    public async Task TheRestComesWheneverItBeginsToRun()
+    {
+        for (int round = 0; round < 100; round++)
+        {
+            using var memory = LateArea.Register();
+            var runs = new TaskCompletionSource();
+            var serving = memory.ServeAsync(runs.Task);
+            // Just when it gets what it touches, as a tree does that is resumed
+            var touching = memory.SeeThatAsync(100, 100);
+            Assert.True(SpinWait.SpinUntil(() => memory.Given.Count > 0, TimeSpan.FromMinutes(1)));
+            Thread.SpinWait(round * 20);
+            runs.SetResult();
+            await serving.Within();
+            await touching;
+        }
+    }
+
+    [SkippableFact]
     public async Task WhatItMovesItGetsWhereItIsThen()
     {
         using var memory = LateArea.Register();
