@@ -96,10 +96,12 @@ counted() {
   log=$(mktemp)
   "$@" 2>&1 | tee "$log" || status=$?
   counts=$(sed -nE "$pattern" "$log")
-  # What failed is said again at the end, where it is found; colours hide it from grep
+  # What failed is said again at the end, where it is found, with the first lines of the reason; colours hide it from a pattern
   while read -r; do
     failures+=("$what: $REPLY")
-  done < <(sed -E 's/\x1b\[[0-9;]*m//g' "$log" | grep -E '^ +Failed [^ ]+\.|^ +\[-\] |^FAIL' | cut -c 1-200 || true)
+  done < <(sed -E 's/\x1b\[[0-9;]*m//g' "$log" |
+    awk '/^ +Failed [^ ]+\.|^ +\[-\] |^FAIL/ { print; reason = 0 } /^ +Error Message:/ { reason = 5; next } /^ +Stack Trace:/ { reason = 0 } reason-- > 0' |
+    cut -c 1-300)
   rm -f "$log"
   while read -r p f s; do
     [[ -z $p ]] || add "$p" "$f" "$s"

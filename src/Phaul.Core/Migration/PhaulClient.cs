@@ -117,7 +117,7 @@ public sealed class PhaulClient
             var statistics = CriuStatistics.ReadDump(images.Path);
             history.Add(clock.Figures(_config, statistics, start - previousStart));
             previousStart = start;
-            var verdict = ConvergencePolicy.Decide(history, _config.Convergence);
+            var verdict = ConvergencePolicy.Decide(history, _config.Convergence, _config.HandOverCost);
             await finished(clock.Finish(_config, history.Count, IterationKind.PreDump, statistics, history, verdict)).ConfigureAwait(false);
             if (verdict.Decision == IterationDecision.HandOver)
                 return images.Path;

@@ -31,6 +31,12 @@ public sealed record PhaulConfig
     public ConvergenceOptions Convergence { get; init; } = new();
 
     /// <summary>
+    /// What a hand-over to this destination costs beyond moving pages, as far as that is known from earlier ones; null: the policy
+    /// assumes <see cref="ConvergencePolicy.DefaultFixedCost"/>. Only a prediction depends on it.
+    /// </summary>
+    public TimeSpan? HandOverCost { get; init; }
+
+    /// <summary>
     /// Whether to iterate while the program runs: true (an error where dirty memory is not tracked), false, or null to ask CRIU.
     /// </summary>
     public bool? TrackMemory { get; init; }

@@ -25,7 +25,7 @@ public sealed record ConvergenceVerdict(IterationDecision Decision, string Reaso
 public static class ConvergencePolicy
 {
     /// <summary>
-    /// What a hand-over costs beyond moving pages: CRIU's dump of everything but memory, images, restore. Assumed until measured.
+    /// What a hand-over costs beyond moving pages: CRIU's dump of everything but memory, images, restore. Assumed where no earlier one was measured.
     /// </summary>
     public static readonly TimeSpan DefaultFixedCost = TimeSpan.FromMilliseconds(150);
 

@@ -68,7 +68,7 @@ public sealed class SourceMigration
         var notices = await HousekeepAsync(cancellationToken).ConfigureAwait(false);
         var workDirectory = WorkDirectory.For(ImagesPath, MigrationId, MigrationSide.Source);
         await using var recorder = await BeginJournalAsync(tree, workDirectory, cancellationToken).ConfigureAwait(false);
-        var run = new SourceRun(Request, tree, Preflight(tree), workDirectory, recorder);
+        var run = new SourceRun(Request, tree, Preflight(tree), workDirectory, recorder, _stateDirectory);
         try
         {
             await recorder.EnterAsync(MigrationState.Connecting).ConfigureAwait(false);

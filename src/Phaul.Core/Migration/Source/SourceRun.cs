@@ -14,7 +14,8 @@ namespace Phaul;
 
 /// <summary>One run of a <see cref="SourceMigration"/>.</summary>
 internal sealed partial class SourceRun(
-    MigrationRequest request, ProcessTree tree, MigrationPreflight preflight, WorkDirectory workDirectory, MigrationRecorder recorder)
+    MigrationRequest request, ProcessTree tree, MigrationPreflight preflight, WorkDirectory workDirectory, MigrationRecorder recorder,
+    StateDirectory records)
 {
     private static readonly TimeSpan LinkLossLimit = TimeSpan.FromSeconds(2);
 
@@ -104,7 +105,10 @@ internal sealed partial class SourceRun(
         _lastStep = LastStep(remote, gate, limit);
         remote.ExpectedBytes = preflight.MemoryBytes;
         remote.MemoryFollows = preflight.Mode == MigrationMode.PostCopy;
-        await new PhaulClient(_lastStep, remote, Config(criuSocket, lateSocket, relay, remote))
+        var cost = TracksMemory
+            ? await HandOverCost.MeasuredAsync(records, remote.Connection.Peer.HostName, gate.CallOffToken).ConfigureAwait(false)
+            : null;
+        await new PhaulClient(_lastStep, remote, Config(criuSocket, lateSocket, relay, remote) with { HandOverCost = cost })
             .MigrateAsync(iteration => RecordAsync(iteration, remote), gate.CallOffToken).ConfigureAwait(false);
     }
 
