@@ -35,6 +35,14 @@ public sealed class HandOverCostTests : IDisposable
         Assert.Equal(400, (await MeasuredAsync("b"))!.Value.TotalMilliseconds, 0.1);
     }
 
+    [Fact]
+    public async Task One_that_met_with_an_accident_does_not_count_alone()
+    {
+        await MigrateAsync("b", 520);
+        await MigrateAsync("b", 25_000);
+        Assert.Equal(400, (await MeasuredAsync("b"))!.Value.TotalMilliseconds, 0.1);
+    }
+
     [Theory]
     [InlineData(MigrationState.RolledBack, MigrationMode.PreCopy)]
     [InlineData(MigrationState.Completed, MigrationMode.StopAndCopy)]

@@ -11,7 +11,7 @@ internal static class HandOverCost
     private const int Wanted = 5;
     private const int LookedAt = 50;
 
-    /// <summary>The median of the last hand-overs after iterations from here to a host.</summary>
+    /// <summary>The median of the last hand-overs after iterations from here to a host; of two the lower, for one may have met with an accident.</summary>
     /// <param name="directory">The source's records.</param>
     /// <param name="host">The destination, as it calls itself.</param>
     /// <param name="cancellationToken">Ends the reading.</param>
@@ -42,7 +42,7 @@ internal static class HandOverCost
             // What was read so far is better than nothing, and a migration does not fail for want of a forecast
         }
 
-        return costs.Count == 0 ? null : costs.Order().ElementAt(costs.Count / 2);
+        return costs.Count == 0 ? null : costs.Order().ElementAt((costs.Count - 1) / 2);
     }
 
     /// <summary>
