@@ -48,6 +48,10 @@ internal static class MigrateCommand
         var keepImages = new Option<bool>("--keep-images") { Description = "Keep images and logs on both hosts after success" };
         var autoDedup = new Option<bool>("--auto-dedup") { Description = "Pre-copy: free on the destination's disk what a later iteration has overwritten" };
         var eagerRestore = new Option<bool>("--eager-restore") { Description = "Read all memory back before the program runs; by default most of it follows" };
+        var collapseMemory = new Option<bool>("--collapse-memory")
+        {
+            Description = "Stop-and-copy and post-copy: gather memory into huge pages before the freeze, which shortens that of many gigabytes",
+        };
         var compression = new Option<CompressionMode>("--compression")
         {
             Description = "Compress memory on its way: auto (where it then arrives sooner), on or off",
@@ -70,7 +74,7 @@ internal static class MigrateCommand
         foreach (var option in (Option[])[bandwidth, limitFrozen, maxDowntime, maxIterations, minPages, maxGrowth, maxFrozen, connectTimeout, peerTimeout])
             command.Add(option);
         host.AddTo(command);
-        foreach (var option in (Option[])[autoDedup, keepImages, durable, eagerRestore, compression, json, verbose, criuLog])
+        foreach (var option in (Option[])[autoDedup, keepImages, durable, eagerRestore, collapseMemory, compression, json, verbose, criuLog])
             command.Add(option);
 
         command.SetAction(async (arguments, _) =>
@@ -101,6 +105,7 @@ internal static class MigrateCommand
                     LimitFrozenPart = arguments.GetValue(limitFrozen),
                     Durable = arguments.GetValue(durable),
                     EagerRestore = arguments.GetValue(eagerRestore),
+                    CollapseMemory = arguments.GetValue(collapseMemory),
                     Compression = arguments.GetValue(compression),
                     FollowCriuLog = arguments.GetValue(criuLog),
                 };

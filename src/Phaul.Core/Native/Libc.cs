@@ -15,6 +15,8 @@ internal static unsafe partial class Libc
     public const int Ebadf = 9;
     public const int Echild = 10;
     public const int Eagain = 11;
+    public const int Enomem = 12;
+    public const int Ebusy = 16;
     public const int Eacces = 13;
     public const int Enotdir = 20;
     public const int Enospc = 28;
@@ -79,6 +81,7 @@ internal static unsafe partial class Libc
     private const nint CallPidfdSendSignal = 424;
     private const nint CallPidfdOpen = 434;
     private const nint CallPidfdGetFd = 438;
+    private const nint CallProcessMadvise = 440;
 
     // The kernel packs epoll_event on x86-64 only, and numbers O_DIRECTORY differently on ARM.
     private static readonly bool PackedEpoll = RuntimeInformation.ProcessArchitecture == Architecture.X64;
@@ -251,6 +254,9 @@ internal static unsafe partial class Libc
         (int)Syscall(RuntimeInformation.ProcessArchitecture == Architecture.X64 ? 312 : 272, pid, otherPid, 0, descriptor, otherDescriptor);
 
     public static int PidfdGetDescriptor(int pidfd, int descriptor) => (int)Syscall(CallPidfdGetFd, pidfd, descriptor, 0, 0);
+
+    public static nint ProcessAdvise(int pidfd, Vector* ranges, int count, int advice) =>
+        Syscall(CallProcessMadvise, pidfd, (nint)ranges, count, advice, 0);
 
     public static int PidfdSendSignal(int pidfd, int signal) => (int)Syscall(CallPidfdSendSignal, pidfd, signal, 0, 0);
 

@@ -14,16 +14,17 @@ public sealed class PostCopyTests(LabFixture lab) : EndToEndTest(lab)
 
     [SkippableTheory]
     [InlineData("counter 64 40")]
+    [InlineData("counter 64 40", "--collapse-memory")]
     [InlineData("tree")]
     [InlineData("threads")]
     [InlineData("forker")]
-    public async Task AProgramMovesBeforeItsMemory(string commandLine)
+    public async Task AProgramMovesBeforeItsMemory(string commandLine, string? option = null)
     {
         RequirePostCopy();
         var words = commandLine.Split(' ');
         var program = await StartOnAAsync(words[0], words[1..]);
         var server = await ServeAsync();
-        var migration = Migrate(program, null, "--mode", "post-copy");
+        var migration = Migrate(program, null, ["--mode", "post-copy", .. option is null ? [] : new[] { option }]);
         await AssertSucceedsAsync(migration);
         await program.AssertRunsOnlyOnAsync(Lab.B, Story(migration, server));
 

@@ -31,4 +31,22 @@ public sealed class SourceMigrationTests
             return (await Assert.ThrowsAsync<PhaulException>(() => migration.CheckAsync())).ErrorId;
         }
     }
+
+    [Theory]
+    [InlineData(MigrationMode.Auto)]
+    [InlineData(MigrationMode.PreCopy)]
+    [InlineData(MigrationMode.Hybrid)]
+    public async Task MemoryIsNotGatheredWhereItWouldBeSentAgainAsAWhole(MigrationMode mode)
+    {
+        var migration = new SourceMigration(new MigrationRequest
+        {
+            Pid = Environment.ProcessId,
+            Mode = mode,
+            CollapseMemory = true,
+            Destination = new MigrationEndpoint { UnixSocketPath = "/nobody/listens" },
+        });
+        var refusal = await Assert.ThrowsAsync<PhaulException>(() => migration.CheckAsync());
+        Assert.Equal(PhaulErrorId.InvalidRequest, refusal.ErrorId);
+        Assert.Contains($"not for {mode}", refusal.Message);
+    }
 }

@@ -82,6 +82,13 @@ public sealed record MigrationRequest
     /// </summary>
     public bool EagerRestore { get; init; }
 
+    /// <summary>
+    /// StopAndCopy and PostCopy: before the freeze, have the kernel gather the tree's memory into huge pages where all of one is there
+    /// (Linux 6.1). CRIU then has less to walk while the program is frozen: with gigabytes, half of post-copy's downtime. The program
+    /// runs meanwhile, a little slower; a minute at most is taken. What cannot be gathered is a warning.
+    /// </summary>
+    public bool CollapseMemory { get; init; }
+
     /// <summary>Whether memory is compressed (LZ4) on its way. A destination that cannot unpack it gets it as it is.</summary>
     public CompressionMode Compression { get; init; } = CompressionMode.Auto;
 

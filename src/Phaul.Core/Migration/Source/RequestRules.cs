@@ -40,6 +40,10 @@ internal static class RequestRules
         Require(
             !LeavesMemoryBehind(request.Mode) || !request.EagerRestore,
             $"{request.Mode} and EagerRestore exclude each other.", "Leave one of them out.");
+        Require(
+            !request.CollapseMemory || request.Mode is MigrationMode.StopAndCopy or MigrationMode.PostCopy,
+            $"CollapseMemory is for StopAndCopy and PostCopy, not for {request.Mode}: in iterations, a huge page is sent again as a whole whatever of it was written.",
+            "Name one of these modes, or leave CollapseMemory out.");
     }
 
     /// <summary>Whether the program runs on the destination while some of its memory is only on the source.</summary>

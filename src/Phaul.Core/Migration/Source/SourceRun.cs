@@ -5,6 +5,7 @@ using Phaul.Criu;
 using Phaul.Engines;
 using Phaul.Images;
 using Phaul.Journal;
+using Phaul.Memory;
 using Phaul.Native;
 using Phaul.Procfs;
 using Phaul.Transport;
@@ -18,6 +19,7 @@ internal sealed partial class SourceRun(
     StateDirectory records)
 {
     private static readonly TimeSpan LinkLossLimit = TimeSpan.FromSeconds(2);
+    private static readonly TimeSpan CollapseLimit = TimeSpan.FromMinutes(1);
 
     private readonly CommitDelivery _delivery = new(request, recorder);
     private PhaulConnection? _connection;
@@ -42,6 +44,8 @@ internal sealed partial class SourceRun(
         try
         {
             await CheckAsync(remote, gate.CallOffToken).ConfigureAwait(false);
+            if (request.CollapseMemory)
+                await CollapseMemoryAsync(gate.CallOffToken).ConfigureAwait(false);
             await CopyAndHandOverAsync(remote, gate).ConfigureAwait(false);
         }
         catch (Exception exception)
@@ -71,6 +75,15 @@ internal sealed partial class SourceRun(
         await recorder.EnterAsync(MigrationState.Checking).ConfigureAwait(false);
         preflight.Refuse(await preflight.RunAsync(remote, checkOnly: false, cancellationToken).ConfigureAwait(false));
         await recorder.WarnAsync(preflight.Warnings).ConfigureAwait(false);
+    }
+
+    private async Task CollapseMemoryAsync(CancellationToken cancellationToken)
+    {
+        var outcome = await MemoryCollapse.RunAsync(
+            [.. ProcessTree.Capture(request.Pid).Members.Select(member => member.Pid)], CollapseLimit, cancellationToken).ConfigureAwait(false);
+        recorder.Story($"{outcome.Bytes >> 20} MiB are in huge pages, after {outcome.Elapsed.TotalMilliseconds:0} ms");
+        if (outcome.Obstacle is { } obstacle)
+            await recorder.WarnAsync($"Not all memory could be gathered into huge pages: {obstacle}").ConfigureAwait(false);
     }
 
     private async Task CopyAndHandOverAsync(RemoteDestination remote, CommitGate gate)

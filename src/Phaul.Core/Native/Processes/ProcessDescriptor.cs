@@ -51,6 +51,21 @@ internal sealed unsafe class ProcessDescriptor : SafeHandleZeroOrMinusOneIsInval
     public SafeFileHandle Duplicate(int number) =>
         new(Libc.Check(Libc.PidfdGetDescriptor((int)handle, number), $"pidfd_getfd({Pid}, {number})"), ownsHandle: true);
 
+    /// <summary>Advises the kernel about memory of it. Takes CAP_SYS_NICE, the right to look at it, and Linux 5.10.</summary>
+    /// <param name="start">A page's address.</param>
+    /// <param name="length">Bytes.</param>
+    /// <param name="advice">MADV_…</param>
+    /// <returns>False: not now, or not all of it (EAGAIN, EBUSY, ENOMEM), or not there (EINVAL), or it has ended.</returns>
+    /// <exception cref="NativeException">The kernel does not take it from us, or is older than 5.10.</exception>
+    public bool TryAdvise(ulong start, ulong length, int advice)
+    {
+        var range = new Libc.Vector { Base = (nint)start, Length = (nint)length };
+        if (Libc.ProcessAdvise((int)handle, &range, 1, advice) >= 0) return true;
+        return Marshal.GetLastPInvokeError() is Libc.Eagain or Libc.Ebusy or Libc.Enomem or Libc.Einval or Libc.Esrch
+            ? false
+            : throw Libc.Failure($"process_madvise({Pid}, {advice})");
+    }
+
     /// <summary>Takes the status of an ended child and lets the kernel forget it.</summary>
     public ExitStatus Reap()
     {
