@@ -96,12 +96,16 @@ counted() {
   log=$(mktemp)
   "$@" 2>&1 | tee "$log" || status=$?
   counts=$(sed -nE "$pattern" "$log")
-  # What failed is said again at the end, where it is found, with the first lines of the reason; colours hide it from a pattern
+  # What failed is said again at the end, where it is found, with the first lines of dotnet's reason; colours hide it from a pattern
   while read -r; do
     failures+=("$what: $REPLY")
-  done < <(sed -E 's/\x1b\[[0-9;]*m//g' "$log" |
-    awk '/^ +Failed [^ ]+\.|^ +\[-\] |^FAIL/ { print; reason = 0 } /^ +Error Message:/ { reason = 5; next } /^ +Stack Trace:/ { reason = 0 } reason-- > 0' |
-    cut -c 1-300)
+  done < <(sed -E 's/\x1b\[[0-9;]*m//g' "$log" | awk '
+    function say() { if (failure != "") print substr(failure, 1, 500); failure = "" }
+    /^ +Failed [^ ]+\.|^ +\[-\] |^FAIL/ { say(); failure = $0; reason = 0; next }
+    /^ +Error Message:/ { reason = 5; next }
+    /^ +Stack Trace:/ { reason = 0 }
+    reason-- > 0 && NF { gsub(/^ +/, ""); failure = failure " | " $0 }
+    END { say() }')
   rm -f "$log"
   while read -r p f s; do
     [[ -z $p ]] || add "$p" "$f" "$s"

@@ -15,6 +15,7 @@ internal static class CheckCommand
     {
         var pid = Quantities.Pid(
             "The root of the process tree that is to be moved; without it this host's criu and kernel are checked", required: false);
+        var mode = ModeOption.Create();
         var destination = new DestinationArguments();
         var tree = new TreeArguments();
         var host = new HostArguments();
@@ -22,6 +23,7 @@ internal static class CheckCommand
 
         var command = new Command("check", "Checks whether a migration would work. Touches nothing.") { pid };
         destination.AddTo(command, required: false);
+        command.Add(mode);
         tree.AddTo(command);
         host.AddTo(command);
         command.Add(json);
@@ -42,6 +44,7 @@ internal static class CheckCommand
                 {
                     Pid = root,
                     Destination = destination.Read(arguments, peers),
+                    Mode = arguments.GetValue(mode),
                     Options = tree.Read(arguments),
                     CriuPath = arguments.GetValue(host.Criu)!,
                     WorkDirectory = arguments.GetValue(host.WorkDirectory),

@@ -1,7 +1,6 @@
 // `phaul migrate PID HOST`: moves a process tree from this host to another.
 
 using System.CommandLine;
-using System.CommandLine.Parsing;
 using Phaul.Cli.Arguments;
 using Phaul.Cli.Hosting;
 using Phaul.Cli.Output;
@@ -13,30 +12,15 @@ internal static class MigrateCommand
 {
     private const long LeastBandwidth = 64 << 10;
 
-    private static readonly IReadOnlyDictionary<string, MigrationMode> Modes = new Dictionary<string, MigrationMode>
-    {
-        ["auto"] = MigrationMode.Auto,
-        ["stop-and-copy"] = MigrationMode.StopAndCopy,
-        ["pre-copy"] = MigrationMode.PreCopy,
-        ["post-copy"] = MigrationMode.PostCopy,
-        ["hybrid"] = MigrationMode.Hybrid,
-    };
-
     /// <summary>`phaul migrate`.</summary>
     public static Command Create(Streams streams)
     {
         var convergenceDefaults = new ConvergenceOptions();
         var pid = Quantities.Pid("The root of the process tree", required: true);
-        var mode = new Option<MigrationMode>("--mode")
-        {
-            Description = "How memory moves: auto, stop-and-copy, pre-copy, post-copy or hybrid (the last two lose the program if the link is lost before all memory has followed)",
-            HelpName = "MODE",
-            CustomParser = ParseMode,
-            DefaultValueFactory = _ => MigrationMode.Auto,
-        };
-        var bandwidth = Quantities.Size("--bandwidth-limit", "Bytes a second while the program runs, such as 100M", LeastBandwidth);
+        var mode = ModeOption.Create();
+        var bandwidth = Quantities.Size("--bandwidth-limit", "Bytes a second, 64K at least, before the program is frozen, such as 100M; memory that follows in post-copy is not limited", LeastBandwidth);
         var limitFrozen = new Option<bool>("--limit-frozen-part") { Description = "Apply --bandwidth-limit while the program is frozen, too" };
-        var maxDowntime = Quantities.Span("--max-downtime", "Pre-copy: hand over as soon as the predicted downtime fits, such as 500ms");
+        var maxDowntime = Quantities.Span("--max-downtime", "Pre-copy, hybrid: hand over as soon as the predicted downtime fits, such as 500ms");
         var maxIterations = Quantities.Number("--max-iterations", "Pre-copy: at most so many iterations", convergenceDefaults.MaxIterations, 1, 1000);
         var minPages = Quantities.Number("--min-pages", "Pre-copy: hand over once an iteration writes fewer pages", convergenceDefaults.MinPages, 0, long.MaxValue);
         var maxGrowth = Quantities.Number(
@@ -124,26 +108,12 @@ internal static class MigrateCommand
     private static async Task<ExitCode> MigrateAsync(EventPump pump, MigrationRequest request, Streams streams)
     {
         // A rollback must not be cut short by impatience; SIGKILL is safe, too: CRIU then resumes the program
-        using var signals = new TerminationSignals(_ => streams.Error.WriteLine("phaul: still at it: before the commit it rolls back, after it the program moves"));
+        using var signals = new TerminationSignals(_ => streams.Error.WriteLine("phaul: still at it: before the commit it rolls back, after it the program moves, and post-copy loses it if phaul ends before its memory has followed"));
         var migration = new SourceMigration(request, pump);
         var result = await migration.RunAsync(signals.Token);
         await pump.ReportAsync(JsonLines.From(result), MigrationText.Summary(result).TrimEnd());
         if (signals.Received)
             streams.Error.WriteLine("phaul: too late to cancel: the migration was committed");
         return ExitCode.Done;
-    }
-
-    private static MigrationMode ParseMode(ArgumentResult result)
-    {
-        // StopAndCopy, as objects and journals spell it, is as good as stop-and-copy
-        var text = result.Tokens[^1].Value;
-        foreach (var (name, mode) in Modes)
-        {
-            if (text.Equals(name, StringComparison.OrdinalIgnoreCase) || text.Equals(mode.ToString(), StringComparison.OrdinalIgnoreCase))
-                return mode;
-        }
-
-        result.AddError($"'{text}' is not a mode: expected one of {string.Join(", ", Modes.Keys)}.");
-        return default;
     }
 }

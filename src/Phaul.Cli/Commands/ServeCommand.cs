@@ -20,7 +20,7 @@ internal static class ServeCommand
         var defaults = new DestinationServerOptions();
         var listen = new Option<IPAddress>("--listen")
         {
-            Description = "The address to listen on [default: all addresses]",
+            Description = "The address to listen on; :: is all of them",
             HelpName = "ADDRESS",
             DefaultValueFactory = _ => defaults.Address,
             CustomParser = result =>
@@ -112,13 +112,21 @@ internal static class ServeCommand
         if (signals.Received)
         {
             await pump.ReportAsync(
-                new StoppingLine(DateTimeOffset.UtcNow, server.ActiveMigrations.Count), $"stopping, {server.ActiveMigrations.Count} under way");
+                new StoppingLine(DateTimeOffset.UtcNow, server.ActiveMigrations.Count), Stopping(server.ActiveMigrations));
             await server.StopAsync(CancellationToken.None);
         }
 
         await server.Completion;
         await pump.ReportAsync(new StoppedLine(DateTimeOffset.UtcNow), "stopped");
         return ExitCode.Done;
+    }
+
+    private static string Stopping(IReadOnlyList<ActiveMigration> active)
+    {
+        var running = active.Where(migration => migration.State == MigrationState.Running).Select(migration => migration.MigrationId).ToArray();
+        return $"stopping, {active.Count} under way" + (running.Length == 0
+            ? ""
+            : $"; run here already: {string.Join(", ", running)}. A second signal has those stand still that lack memory, and loses them if it was to come from the source");
     }
 
     private static string Prefix(MigrationEvent e) => $"{e.Time.ToLocalTime():HH:mm:ss.fff} {e.MigrationId} ";

@@ -28,6 +28,7 @@ internal static class ErrorReport
     private static string Describe(PhaulException error) => error switch
     {
         { ErrorId: PhaulErrorId.InvalidRequest } => "was not touched",
+        { ErrorId: PhaulErrorId.ProcessNotFound, Result: null } => "is not on this host; phaul history tells what was moved from here",
         { WasNeverStopped: true } => "runs on the source, and was never stopped",
         _ => Describe(error.ProgramState),
     };

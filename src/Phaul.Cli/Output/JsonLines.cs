@@ -21,7 +21,7 @@ internal static class JsonLines
     {
         StateChangedEvent e => new StateLine(e.Change.Time, e.MigrationId, e.Change.Side, e.Change.State, e.Change.Reason),
         ProgressEvent e => new ProgressLine(
-            e.Time, e.MigrationId, e.State, e.Iteration, e.BytesMoved, e.BytesExpected, Rounded(e.BytesPerSecond), e.Percent, Milliseconds(e.Remaining)),
+            e.Time, e.MigrationId, e.State, e.Iteration, e.BytesMoved, e.BytesExpected, Rounded(e.BytesPerSecond), e.Percent, Milliseconds(e.Remaining), e.MemoryFollows),
         IterationCompletedEvent e => From(e.Time, e.Iteration),
         WarningEvent e => new WarningLine(e.Time, e.MigrationId, e.Message),
         StoryEvent e => new StoryLine(e.Time, e.MigrationId, e.Message),

@@ -21,7 +21,7 @@ internal sealed record StateLine(DateTimeOffset Time, string MigrationId, Migrat
 
 internal sealed record ProgressLine(
     DateTimeOffset Time, string MigrationId, MigrationState State, int Iteration, long BytesMoved, long? BytesExpected,
-    double BytesPerSecond, int? Percent, double? RemainingMilliseconds) : JsonLine("progress", Time);
+    double BytesPerSecond, int? Percent, double? RemainingMilliseconds, bool MemoryFollows) : JsonLine("progress", Time);
 
 internal sealed record IterationLine(
     DateTimeOffset Time, string MigrationId, int Index, IterationKind Kind, DateTimeOffset StartTime, double DurationMilliseconds,

@@ -14,8 +14,8 @@ internal static class MigrationText
     /// <summary>Progress in one line, cut to <paramref name="width"/> columns.</summary>
     public static string Progress(ProgressEvent progress, int width)
     {
-        var parts = new List<string> { progress.State.ToString() };
-        if (progress.Iteration > 0)
+        var parts = new List<string> { progress.MemoryFollows ? "runs there, memory follows" : progress.State.ToString() };
+        if (progress.Iteration > 0 && !progress.MemoryFollows)
             parts.Add($"iteration {progress.Iteration}");
         parts.Add(progress.BytesExpected is { } expected
             ? $"{ByteSize.InMebibytes(progress.BytesMoved)} of {ByteSize.InMebibytes(expected)} MiB"

@@ -166,6 +166,8 @@ public sealed record MigrationSummary
             // Until it is frozen the program runs on, whatever became of the writer.
             null or MigrationState.Connecting or MigrationState.Checking or MigrationState.PreCopying
                 or MigrationState.Accepted or MigrationState.Receiving => ProgramState.RunningOnSource,
+            // Whether it runs there already, or is lost, only the destination knows
+            MigrationState.Committing when records.Any(record => record is TreeGone { PagesStillServed: true }) => ProgramState.Unknown,
             MigrationState.Committing when records.Any(record => record is TreeGone) => ProgramState.HeldOnDestination,
             MigrationState.InDoubt => ProgramState.Unknown,
             // What a living writer holds it answers for. What became of that when its writer died has to be looked up.

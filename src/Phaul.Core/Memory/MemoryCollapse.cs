@@ -15,13 +15,17 @@ internal sealed record CollapseOutcome(long Bytes, TimeSpan Elapsed, string? Obs
 
 /// <summary>
 /// Has the kernel gather what a running tree has of its own memory into huge pages (MADV_COLLAPSE, Linux 6.1). Only where all of a huge
-/// page is there already, so that no process becomes larger. The processes run meanwhile, and wait for a huge page that is being made.
+/// page is there already, and the process's own, so that none becomes larger. The processes run meanwhile, and wait for a huge page that is being made.
 /// </summary>
 internal static class MemoryCollapse
 {
     private const int Collapse = 25; // MADV_COLLAPSE
     private const ulong HugePage = 2 << 20;
     private const int EntrySize = sizeof(ulong); // of a page in /proc/PID/pagemap
+
+    // Of an entry's highest byte: present, of a file or shared, mapped here alone (Documentation/admin-guide/mm/pagemap.rst)
+    private const int HighBits = 0x80 | 0x20 | 0x01;
+    private const int OwnAndPresent = 0x80 | 0x01;
     private static readonly ulong PageSize = (ulong)Environment.SystemPageSize;
 
     /// <summary>Does it.</summary>
@@ -36,29 +40,32 @@ internal static class MemoryCollapse
     {
         var clock = Stopwatch.StartNew();
         var (bytes, left, obstacle) = (0L, 0L, (string?)null);
-        try
+        foreach (var pid in pids)
         {
-            foreach (var pid in pids)
+            using var process = Open(pid);
+            if (process is null)
+                continue;
+            try
             {
-                using var process = Open(pid);
-                if (process is null)
-                    continue;
                 using var pagemap = File.OpenHandle($"/proc/{pid}/pagemap");
-                foreach (var start in ProcMapping.Read(ProcFileSystem.Host, pid).Where(IsOwn).SelectMany(mapping => WholeIn(mapping, pagemap)))
+                foreach (var (start, isWhole) in ProcMapping.Read(ProcFileSystem.Host, pid).Where(IsOwn).SelectMany(mapping => HugePagesIn(mapping, pagemap)))
                 {
                     cancellationToken.ThrowIfCancellationRequested();
                     if (clock.Elapsed > limit)
                         return new CollapseOutcome(bytes, clock.Elapsed, $"it was not done within {limit.TotalSeconds:0} s");
+                    if (!isWhole)
+                        continue;
                     if (process.TryAdvise(start, HugePage, Collapse))
                         bytes += (long)HugePage;
                     else
                         left += (long)HugePage;
                 }
             }
-        }
-        catch (Exception exception) when (exception is NativeException or IOException or UnauthorizedAccessException)
-        {
-            obstacle = exception.Message;
+            catch (Exception exception) when (exception is NativeException or IOException or UnauthorizedAccessException)
+            {
+                if (!process.HasExited)
+                    obstacle ??= exception.Message;
+            }
         }
 
         return new CollapseOutcome(bytes, clock.Elapsed, obstacle ?? (left > 0 ? $"the kernel made none for {left >> 20} MiB" : null));
@@ -78,20 +85,21 @@ internal static class MemoryCollapse
 
     private static bool IsOwn(ProcMapping mapping) => mapping is { IsShared: false, IsWritable: true, Inode: 0 };
 
-    /// <summary>Where all pages of a huge one are there.</summary>
-    private static IEnumerable<ulong> WholeIn(ProcMapping mapping, SafeFileHandle pagemap)
+    /// <summary>
+    /// The huge pages that have room in a mapping, and whether all of each is there, and the process's alone: what it shares with a child
+    /// since a fork, or zeros that it has only read, would be copied.
+    /// </summary>
+    private static IEnumerable<(ulong Start, bool IsWhole)> HugePagesIn(ProcMapping mapping, SafeFileHandle pagemap)
     {
         var entries = new byte[HugePage / PageSize * EntrySize];
         for (var start = (mapping.Start + HugePage - 1) / HugePage * HugePage; start + HugePage <= mapping.End; start += HugePage)
         {
             if (RandomAccess.Read(pagemap, entries, (long)(start / PageSize * EntrySize)) < entries.Length)
                 yield break;
-            // The highest bit of an entry: the page is in memory
             var isWhole = true;
             for (var last = EntrySize - 1; isWhole && last < entries.Length; last += EntrySize)
-                isWhole = (entries[last] & 0x80) != 0;
-            if (isWhole)
-                yield return start;
+                isWhole = (entries[last] & HighBits) == OwnAndPresent;
+            yield return (start, isWhole);
         }
     }
 }

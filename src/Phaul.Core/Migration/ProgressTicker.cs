@@ -13,12 +13,20 @@ internal sealed class ProgressTicker : IAsyncDisposable
     private readonly MigrationRecorder _recorder;
     private readonly Func<long> _bytes;
     private readonly long _expected;
+    private readonly Func<bool> _follows;
+    private readonly CancellationToken _broken;
     private readonly CancellationTokenSource _end = new();
     private readonly Task _ticking;
 
-    public ProgressTicker(MigrationRecorder recorder, Func<long> bytes, long expectedBytes)
+    /// <summary>Begins.</summary>
+    /// <param name="recorder">Who is told.</param>
+    /// <param name="bytes">What has moved.</param>
+    /// <param name="expectedBytes">What the first iteration moves.</param>
+    /// <param name="follows">Whether the program runs already.</param>
+    /// <param name="broken">Nothing moves any more: there is nothing to tell.</param>
+    public ProgressTicker(MigrationRecorder recorder, Func<long> bytes, long expectedBytes, Func<bool> follows, CancellationToken broken)
     {
-        (_recorder, _bytes, _expected) = (recorder, bytes, expectedBytes);
+        (_recorder, _bytes, _expected, _follows, _broken) = (recorder, bytes, expectedBytes, follows, broken);
         _ticking = TickAsync();
     }
 
@@ -37,7 +45,7 @@ internal sealed class ProgressTicker : IAsyncDisposable
         samples.Enqueue((_bytes(), TimeSpan.Zero));
         var iterations = -1;
         long before = 0;
-        while (await timer.WaitForNextTickAsync(_end.Token).ConfigureAwait(false))
+        while (await timer.WaitForNextTickAsync(_end.Token).ConfigureAwait(false) && !_broken.IsCancellationRequested)
         {
             var (bytes, now) = (_bytes(), clock.Elapsed);
             var oldest = samples.Count >= SamplesInRate ? samples.Dequeue() : samples.Peek();
@@ -49,7 +57,10 @@ internal sealed class ProgressTicker : IAsyncDisposable
             // Only the first iteration is known to send about all there is.
             _recorder.Tell(new ProgressEvent(
                 _recorder.MigrationId, DateTimeOffset.Now, _recorder.State, finished + 1, bytes - before,
-                finished == 0 && _expected > 0 ? _expected : null, rate));
+                finished == 0 && _expected > 0 ? _expected : null, rate)
+            {
+                MemoryFollows = _follows(),
+            });
         }
     }
 }

@@ -37,7 +37,7 @@ internal static class FailureRecord
         var text = new StringBuilder();
         if (target is Migrating.MigrationTarget migration)
         {
-            text.Append("Cannot migrate ").Append(migration).Append(" to ").Append(migration.Destination).Append(": ");
+            text.Append(failure.ErrorId == PhaulErrorId.ProgramLost ? "Lost while migrating " : "Cannot migrate ").Append(migration).Append(" to ").Append(migration.Destination).Append(": ");
         }
 
         text.Append(failure.Message.TrimEnd('.'));

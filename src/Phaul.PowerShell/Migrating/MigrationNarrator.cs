@@ -50,7 +50,8 @@ internal sealed class MigrationNarrator(int activityId, string activity, IRecord
 
     private ProgressRecord ProgressOf(ProgressEvent progress)
     {
-        string what = progress.Iteration > 0 ? $"{progress.State}, iteration {progress.Iteration}" : progress.State.ToString();
+        string what = progress.MemoryFollows ? "It runs there, and its memory follows"
+            : progress.Iteration > 0 ? $"{progress.State}, iteration {progress.Iteration}" : progress.State.ToString();
         string moved = $"{Units.Bytes(progress.BytesMoved)}, {Units.Rate(progress.BytesPerSecond)}";
         return new ProgressRecord(activityId, activity, $"{what}: {moved}")
         {

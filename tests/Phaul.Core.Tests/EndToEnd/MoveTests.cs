@@ -19,7 +19,8 @@ public sealed class MoveTests(LabFixture lab) : EndToEndTest(lab)
         var words = commandLine.Split(' ');
         var program = await StartOnAAsync(words[0], words[1..]);
         var server = await ServeAsync();
-        var migration = Migrate(program, null, options.Split(' ', StringSplitOptions.RemoveEmptyEntries));
+        // Uncompressed, there are no fewer bytes on the wire than in the pages
+        var migration = Migrate(program, null, ["--compression", "off", .. options.Split(' ', StringSplitOptions.RemoveEmptyEntries)]);
         await AssertSucceedsAsync(migration);
         await program.AssertRunsOnlyOnAsync(Lab.B, Story(migration, server));
 
@@ -32,10 +33,7 @@ public sealed class MoveTests(LabFixture lab) : EndToEndTest(lab)
         Assert.InRange(result.GetProperty("downtimeMilliseconds").GetDouble(), 0.001, result.GetProperty("durationMilliseconds").GetDouble());
         var pages = migration.Last("iteration").GetProperty("pagesWritten").GetInt64();
         Assert.Equal(pages, result.GetProperty("pagesWritten").GetInt64());
-        // What is on the wire may be less: it is compressed where that is faster
-        var pageBytes = result.GetProperty("pageBytes").GetInt64();
-        Assert.InRange(pageBytes, pages * 4096, (pages * 4096) + (64 * pages) + 4096);
-        Assert.InRange(result.GetProperty("bytesSent").GetInt64(), 1, pageBytes + result.GetProperty("imageBytes").GetInt64() + (1 << 20));
+        Assert.InRange(result.GetProperty("pageBytes").GetInt64(), pages * 4096, result.GetProperty("bytesSent").GetInt64());
     }
 
     [SkippableFact]

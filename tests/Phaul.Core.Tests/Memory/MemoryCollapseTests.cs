@@ -10,25 +10,33 @@ public sealed partial class MemoryCollapseTests : IDisposable
     private const int HugePage = 2 << 20;
     private const int Huge = 4;
 
-    private readonly nint _mapped = Map(0, (Huge + 1) * HugePage, 3, 0x22, -1, 0);
+    private const int Mapped = (Huge + 2) * HugePage;
 
-    public void Dispose() => _ = Unmap(_mapped, (Huge + 1) * HugePage);
+    // Nothing is allowed in what is mapped at first: the part that is used then has no neighbour to be merged with
+    private readonly nint _mapped = Map(0, Mapped, 0, 0x22, -1, 0);
+
+    public void Dispose() => _ = Unmap(_mapped, Mapped);
 
     [SkippableFact]
     public async Task WhatIsThereIsGatheredAndWhatIsNotStaysAway()
     {
         const string setting = "/sys/kernel/mm/transparent_hugepage/enabled";
         Skip.If(!File.Exists(setting) || File.ReadAllText(setting).Contains("[always]"), "all memory here is in huge pages at once, or none");
-        var start = (_mapped + HugePage - 1) / HugePage * HugePage;
-        // The second huge page lacks a small one, the fourth is empty
+        Assert.NotEqual(-1, _mapped);
+        var start = (_mapped + HugePage) / HugePage * HugePage;
+        Assert.Equal(0, Protect(start, Huge * HugePage, 3));
+        // The second huge page lacks a small one, the fourth was only read
         for (var page = 0; page < 3 * HugePage / 4096; page++)
         {
             if (page != (HugePage / 4096) + 100)
                 Marshal.WriteInt32(start + (page * 4096), page + 1);
         }
 
+        for (var page = 3 * HugePage / 4096; page < Huge * HugePage / 4096; page++)
+            Assert.Equal(0, Marshal.ReadInt32(start + (page * 4096)));
+
         var outcome = await MemoryCollapse.RunAsync([Environment.ProcessId], TimeSpan.FromMinutes(1), CancellationToken.None);
-        Skip.If(outcome.Bytes == 0, $"huge pages cannot be had here: {outcome.Obstacle}");
+        Skip.If(outcome.Bytes == 0 || outcome.Obstacle is not null, $"huge pages cannot be had here: {outcome.Obstacle}");
 
         Assert.InRange(outcome.Bytes, 2 * HugePage, long.MaxValue);
         Assert.Equal(2 * HugePage >> 10, Of(start, "AnonHugePages"));
@@ -74,6 +82,9 @@ public sealed partial class MemoryCollapseTests : IDisposable
 
     [LibraryImport("libc", EntryPoint = "mmap", SetLastError = true)]
     private static partial nint Map(nint address, nuint length, int protection, int flags, int descriptor, nint offset);
+
+    [LibraryImport("libc", EntryPoint = "mprotect", SetLastError = true)]
+    private static partial int Protect(nint address, nuint length, int protection);
 
     [LibraryImport("libc", EntryPoint = "munmap", SetLastError = true)]
     private static partial int Unmap(nint address, nuint length);

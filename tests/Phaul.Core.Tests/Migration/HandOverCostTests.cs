@@ -53,13 +53,28 @@ public sealed class HandOverCostTests : IDisposable
         Assert.Null(await MeasuredAsync("b"));
     }
 
-    [Fact]
-    public async Task A_record_that_cannot_be_read_is_no_reason_to_fail()
+    [Theory]
+    [InlineData(true)]
+    [InlineData(false)]
+    public async Task A_record_that_cannot_be_read_hides_no_other(bool isCorrupt)
     {
         await MigrateAsync("b", 620);
         var broken = await MigrateAsync("b", 100_000);
         File.WriteAllText(broken, "no journal\n");
-        Assert.InRange((await MeasuredAsync("b") ?? TimeSpan.FromMilliseconds(500)).TotalMilliseconds, 499.9, 500.1);
+        if (!isCorrupt)
+        {
+            File.Delete(broken);
+            Directory.CreateDirectory(broken);
+        }
+
+        Assert.Equal(500, (await MeasuredAsync("b"))!.Value.TotalMilliseconds, 0.1);
+    }
+
+    [Fact]
+    public async Task An_engine_of_ones_own_says_nothing()
+    {
+        await MigrateAsync("b", 620, extra: new EngineOfOwn());
+        Assert.Null(await MeasuredAsync("b"));
     }
 
     [Fact]
@@ -79,11 +94,11 @@ public sealed class HandOverCostTests : IDisposable
     private Task<TimeSpan?> MeasuredAsync(string host) => HandOverCost.MeasuredAsync(_state.State, host);
 
     private Task<string> MigrateAsync(
-        string host, double downtime, MigrationState state = MigrationState.Completed, MigrationMode mode = MigrationMode.PreCopy)
+        string host, double downtime, MigrationState state = MigrationState.Completed, MigrationMode mode = MigrationMode.PreCopy, JournalRecord? extra = null)
     {
         var id = MigrationId.New();
         return Sample.WriteAsync(
-            _state.State, id, MigrationSide.Source, Sample.Begun(id), new IterationFinished(PreDump(100e6, 20)), new IterationFinished(Final(10_000_000)),
+            _state.State, id, MigrationSide.Source, Sample.Begun(id), extra ?? Sample.Entered(MigrationState.Connecting), new IterationFinished(PreDump(100e6, 20)), new IterationFinished(Final(10_000_000)),
             new Finished(Result(downtime, state, mode) with { DestinationHost = host }));
     }
 

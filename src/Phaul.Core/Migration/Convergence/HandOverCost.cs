@@ -19,30 +19,47 @@ internal static class HandOverCost
     public static async Task<TimeSpan?> MeasuredAsync(StateDirectory directory, string host, CancellationToken cancellationToken = default)
     {
         var costs = new List<TimeSpan>();
-        try
+        foreach (var id in Latest(directory))
         {
-            foreach (var id in directory.Migrations().Take(LookedAt))
-            {
-                if (!directory.Sides(id).Contains(MigrationSide.Source))
-                    continue;
-                var contents = await JournalReader.ReadAsync(directory.JournalPath(id, MigrationSide.Source), cancellationToken).ConfigureAwait(false);
-                var iterations = contents.Records.OfType<IterationFinished>().Select(record => record.Iteration).ToArray();
-                if (contents.Records.OfType<Finished>().LastOrDefault() is { Result: var result } && result.DestinationHost == host
-                    && Of(result, iterations) is { } cost)
-                {
-                    costs.Add(cost);
-                }
-
-                if (costs.Count == Wanted)
-                    break;
-            }
-        }
-        catch (Exception exception) when (exception is PhaulException or IOException or UnauthorizedAccessException)
-        {
-            // What was read so far is better than nothing, and a migration does not fail for want of a forecast
+            if (await OfAsync(directory, id, host, cancellationToken).ConfigureAwait(false) is { } cost)
+                costs.Add(cost);
+            if (costs.Count == Wanted)
+                break;
         }
 
         return costs.Count == 0 ? null : costs.Order().ElementAt((costs.Count - 1) / 2);
+    }
+
+    // What cannot be read says nothing: a migration does not fail for want of a forecast
+    private static IEnumerable<string> Latest(StateDirectory directory)
+    {
+        try
+        {
+            return directory.Migrations().Take(LookedAt);
+        }
+        catch (PhaulException)
+        {
+            return [];
+        }
+    }
+
+    private static async Task<TimeSpan?> OfAsync(StateDirectory directory, string id, string host, CancellationToken cancellationToken)
+    {
+        try
+        {
+            if (!directory.Sides(id).Contains(MigrationSide.Source))
+                return null;
+            var contents = await JournalReader.ReadAsync(directory.JournalPath(id, MigrationSide.Source), cancellationToken).ConfigureAwait(false);
+            // An engine of one's own restores in its own time
+            return contents.Records.OfType<Finished>().LastOrDefault() is { Result: var result } && result.DestinationHost == host
+                && !contents.Records.Any(record => record is EngineOfOwn)
+                ? Of(result, [.. contents.Records.OfType<IterationFinished>().Select(record => record.Iteration)])
+                : null;
+        }
+        catch (Exception exception) when (exception is PhaulException or IOException or UnauthorizedAccessException)
+        {
+            return null;
+        }
     }
 
     /// <summary>

@@ -20,6 +20,9 @@ public sealed record ProgressEvent(
     string MigrationId, DateTimeOffset Time, MigrationState State, int Iteration, long BytesMoved, long? BytesExpected, double BytesPerSecond)
     : MigrationEvent(MigrationId, Time)
 {
+    /// <summary>Post-copy: the program runs on the destination, and what moves is what it lacks.</summary>
+    public bool MemoryFollows { get; init; }
+
     /// <summary>0 to 100, or null where no estimate is possible.</summary>
     public int? Percent => BytesExpected is > 0 ? (int)Math.Min(100, BytesMoved * 100 / BytesExpected.Value) : null;
 

@@ -107,7 +107,12 @@ internal sealed class SourceRecovery
             {
                 return Unresolved(found, $"The destination {Destination} has to run it, and could not: {failure?.Message} " +
                     (failure as PhaulException)?.RecommendedAction) with
-                { ProgramState = ProgramState.HeldOnDestination };
+                {
+                    // What had not followed was lost with the process that this settles
+                    ProgramState = contents.Records.Any(record => record is TreeGone { PagesStillServed: true })
+                        ? ProgramState.Unknown
+                        : ProgramState.HeldOnDestination,
+                };
             }
 
             await CompleteAsync(found, running.RootPid).ConfigureAwait(false);

@@ -40,43 +40,60 @@ internal sealed class CommitDelivery
         var began = Stopwatch.StartNew();
         do
         {
-            if (await AskAsync(remote, memoryFollows ? CommitLimit : AnswerLimit).ConfigureAwait(false) is { } running)
+            if (await AskAsync(remote, memoryFollows).ConfigureAwait(false) is { } running)
                 return running;
             if (memoryFollows && remote.IsConnected)
                 await Task.Delay(SameLinkPause).ConfigureAwait(false);
         }
         while (memoryFollows && remote.IsConnected && began.Elapsed < CommitLimit);
 
-        return await SettleCommittedAsync("The destination could not be told that it may run the program").ConfigureAwait(false);
+        return await SettleCommittedAsync("The destination could not be told that it may run the program", memoryFollows).ConfigureAwait(false);
     }
 
     /// <summary>The same over other connections, as long as it takes.</summary>
     /// <exception cref="PhaulException">ProgramLost; InDoubt, with what could not be done.</exception>
-    private async Task<Running> SettleCommittedAsync(string otherwise)
+    private async Task<Running> SettleCommittedAsync(string otherwise, bool memoryFollows)
     {
         var (answer, failure) = await SettleAsync(Settle.Types.Verdict.Committed, CommitLimit).ConfigureAwait(false);
         if (answer?.Running is { } running)
             return running;
         throw failure is PhaulException { ErrorId: PhaulErrorId.ProgramLost } lost
             ? lost
-            : await InDoubtAsync($"{otherwise}: {failure?.Message}", failure).ConfigureAwait(false);
+            : await InDoubtAsync($"{otherwise}: {failure?.Message}", failure, memoryFollows).ConfigureAwait(false);
     }
 
     /// <summary>Comes back when the program has all its memory there. While the connection lives it is only waited; a lost one is asked over another.</summary>
+    /// <returns>Whether that was heard when it happened, and not later over another connection.</returns>
     /// <exception cref="PhaulException">ProgramLost: it never will. InDoubt: the destination could not be reached.</exception>
-    public async Task AwaitMemoryAsync(RemoteDestination remote)
+    public async Task<bool> AwaitMemoryAsync(RemoteDestination remote)
     {
-        try
+        var said = false;
+        while (true)
         {
-            await remote.AwaitMemoryAsync(CancellationToken.None).ConfigureAwait(false);
-            return;
-        }
-        catch (PhaulException exception) when (exception.ErrorId != PhaulErrorId.ProgramLost)
-        {
-            await _recorder.WarnAsync($"Whether all memory arrived was not heard ({exception.Message}); asking over another connection.").ConfigureAwait(false);
+            try
+            {
+                await remote.AwaitMemoryAsync(CancellationToken.None).ConfigureAwait(false);
+                return true;
+            }
+            catch (PhaulException exception) when (exception.ErrorId != PhaulErrorId.ProgramLost && remote.IsConnected)
+            {
+                // To ask over another connection would cost the program
+                if (!said)
+                    await _recorder.WarnAsync($"The destination cannot say whether all memory has arrived ({exception.Message}); asking again.").ConfigureAwait(false);
+                said = true;
+                await Task.Delay(SameLinkPause).ConfigureAwait(false);
+            }
+            catch (PhaulException exception) when (exception.ErrorId != PhaulErrorId.ProgramLost)
+            {
+                await _recorder.WarnAsync(
+                    $"The connection was lost while memory followed ({exception.Message}): the program is lost unless it had all of it. " +
+                    $"{_request.Destination} is asked over another connection, until {DateTime.Now + CommitLimit:HH:mm}.").ConfigureAwait(false);
+                break;
+            }
         }
 
-        await SettleCommittedAsync("Whether all memory arrived could not be asked").ConfigureAwait(false);
+        await SettleCommittedAsync("Whether all memory arrived could not be asked", memoryFollows: true).ConfigureAwait(false);
+        return false;
     }
 
     /// <summary>Has the destination discard what it holds. The program runs here; failing is a warning, not an error.</summary>
@@ -125,8 +142,10 @@ internal sealed class CommitDelivery
     }
 
     /// <summary>Over the migration's own connection; null: not confirmed, and to be asked again over another one.</summary>
-    private async Task<Running?> AskAsync(RemoteDestination remote, TimeSpan answerLimit)
+    private async Task<Running?> AskAsync(RemoteDestination remote, bool memoryFollows)
     {
+        var answerLimit = memoryFollows ? CommitLimit : AnswerLimit;
+        string Again() => memoryFollows && remote.IsConnected ? "asking again" : "asking again over another connection";
         try
         {
             using var limit = new CancellationTokenSource(answerLimit);
@@ -135,19 +154,19 @@ internal sealed class CommitDelivery
         catch (OperationCanceledException)
         {
             await _recorder.WarnAsync(
-                $"The destination has not answered to the commit for {answerLimit.TotalMinutes:0} minutes; asking over another connection.").ConfigureAwait(false);
+                $"The destination has not answered to the commit for {answerLimit.TotalMinutes:0} minutes; {Again()}.").ConfigureAwait(false);
             return null;
         }
         catch (Exception exception)
             when (exception is not PhaulException answered || VerdictDelivery.IsWorthAnotherTry(answered.ErrorId) || !remote.IsConnected)
         {
             // A link that broke, or a disk that is full for a while: the program waits, and nothing is lost by asking again.
-            await _recorder.WarnAsync($"The commit was not confirmed ({exception.Message}); asking again over another connection.").ConfigureAwait(false);
+            await _recorder.WarnAsync($"The commit was not confirmed ({exception.Message}); {Again()}.").ConfigureAwait(false);
             return null;
         }
         catch (PhaulException exception) when (exception.ErrorId != PhaulErrorId.ProgramLost)
         {
-            throw await InDoubtAsync($"The destination could not run the program that it had prepared: {exception.Message}", exception)
+            throw await InDoubtAsync($"The destination could not run the program that it had prepared: {exception.Message}", exception, memoryFollows)
                 .ConfigureAwait(false);
         }
     }
@@ -155,16 +174,19 @@ internal sealed class CommitDelivery
     private Task<(DestinationMessage? Answer, Exception? Failure)> SettleAsync(Settle.Types.Verdict verdict, TimeSpan limit) =>
         new VerdictDelivery(_request.Destination, _request.ConnectTimeout, _request.PeerTimeout).SettleAsync(_recorder.MigrationId, verdict, limit);
 
-    private async Task<PhaulException> InDoubtAsync(string message, Exception? cause)
+    private async Task<PhaulException> InDoubtAsync(string message, Exception? cause, bool memoryFollows = false)
     {
         await _recorder.EnterIfPossibleAsync(MigrationState.InDoubt, message, durable: true).ConfigureAwait(false);
         return new PhaulException(PhaulErrorId.InDoubt, message, cause)
         {
             Step = MigrationState.Committing,
-            ProgramState = ProgramState.HeldOnDestination,
+            // What stayed behind went with the connection
+            ProgramState = memoryFollows ? ProgramState.Unknown : ProgramState.HeldOnDestination,
             CriuLog = (cause as PhaulException)?.CriuLog ?? [],
-            RecommendedAction =
-                $"The source tree is gone, and its memory is held, or in images, on {_request.Destination}: do not remove them. When that host can be " +
+            RecommendedAction = memoryFollows
+                ? $"The source tree is gone. If the program ran on {_request.Destination} and had all its memory, it runs there still; otherwise it is lost, and " +
+                  $"has to be started anew. When that host can be reached, here: Resolve-PhaulMigration / phaul resolve {_recorder.MigrationId}."
+                : $"The source tree is gone, and its memory is held, or in images, on {_request.Destination}: do not remove them. When that host can be " +
                 $"reached, here: Resolve-PhaulMigration / phaul resolve {_recorder.MigrationId}.",
         };
     }

@@ -35,7 +35,8 @@ internal sealed partial class Handover
             KillFrozenTree(dump, pages);
             await SeeTreeDieAsync().ConfigureAwait(false);
             await CommitAsync().ConfigureAwait(false);
-            await _delivery.AwaitMemoryAsync(_remote).ConfigureAwait(false);
+            if (await _delivery.AwaitMemoryAsync(_remote).ConfigureAwait(false))
+                MemoryCompleteAfter = _frozen.Elapsed - Downtime;
             await _recorder.WriteIfPossibleAsync(new MemoryComplete()).ConfigureAwait(false);
             await _recorder.EnterIfPossibleAsync(MigrationState.Completed).ConfigureAwait(false);
         }

@@ -51,6 +51,8 @@ internal sealed partial class Handover : ILastStep
     /// <summary>From just before the freeze to the destination's word that it runs; null before that.</summary>
     public TimeSpan? Downtime { get; private set; }
 
+    public TimeSpan? MemoryCompleteAfter { get; private set; }
+
     /// <inheritdoc/>
     public int? DestinationPid { get; private set; }
 
@@ -237,8 +239,11 @@ internal sealed partial class Handover : ILastStep
             $"CRIU killed the tree, but {string.Join(", ", tree.Alive.Select(member => $"{member.Command} ({member.Pid})"))} did not exit")
         {
             Step = MigrationState.Committing,
-            ProgramState = ProgramState.HeldOnDestination,
-            RecommendedAction = "See why these processes do not exit (/proc/PID/stack); the destination holds the program. When they are gone: Resolve-PhaulMigration / phaul resolve.",
+            // What stayed behind goes with this process
+            ProgramState = LatePages is null ? ProgramState.HeldOnDestination : ProgramState.Unknown,
+            RecommendedAction = "See why these processes do not exit (/proc/PID/stack). " +
+                (LatePages is null ? "The destination holds the program. " : "The program has most probably lost the memory that had not followed. ") +
+                "When they are gone: Resolve-PhaulMigration / phaul resolve.",
         };
     }
 

@@ -8,6 +8,9 @@ internal interface ILastStep : IPhaulLocal
     /// <summary>How long the program was frozen, or longer; null as long as that cannot be said.</summary>
     TimeSpan? Downtime { get; }
 
+    /// <summary>How long after that the program had all its memory; null where that is not followed from here.</summary>
+    TimeSpan? MemoryCompleteAfter => null;
+
     /// <summary>The root pid on the destination; null if it does not run there, or that is not known.</summary>
     int? DestinationPid { get; }
 

@@ -52,7 +52,7 @@ internal sealed partial class SourceRun
             MigrationState.Completed => ProgramState.RunningOnDestination,
             MigrationState.Lost => ProgramState.Gone,
             MigrationState.InDoubt when error.ProgramState == ProgramState.RunningOnSource =>
-                _lastStep is { TreeIsGone: true } ? ProgramState.HeldOnDestination : ProgramState.Unknown,
+                _lastStep is { TreeIsGone: true } && !LeavesMemoryBehind ? ProgramState.HeldOnDestination : ProgramState.Unknown,
             _ => error.ProgramState,
         };
         var result = await FinishAsync(error, programState).ConfigureAwait(false);
@@ -91,6 +91,7 @@ internal sealed partial class SourceRun
             StartTime = recorder.StartTime,
             Duration = recorder.Elapsed,
             Downtime = _lastStep?.Downtime,
+            MemoryCompleteAfter = _lastStep?.MemoryCompleteAfter,
             BytesSent = _connection?.BytesSent ?? 0,
             PageBytes = (_relay?.BytesToPeer ?? 0) + (_late?.BytesSent ?? 0),
             ImageBytes = _lastStep?.ImageBytes ?? 0,

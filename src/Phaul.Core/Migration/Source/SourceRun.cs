@@ -40,6 +40,7 @@ internal sealed partial class SourceRun(
         await RememberPeerAsync(remote.Connection).ConfigureAwait(false);
         await using var gate = new CommitGate();
         gate.CallOffOn(cancellationToken, () => new PhaulException(PhaulErrorId.Cancelled, "The migration was cancelled"));
+        await using var tooLate = cancellationToken.Register(() => SayTooLate(remote)).ConfigureAwait(false);
         gate.CallOffOn(remote.Broken, () => remote.Fault ?? new PhaulException(PhaulErrorId.ConnectionLost, "The connection broke"));
         try
         {
@@ -61,6 +62,16 @@ internal sealed partial class SourceRun(
         await TellResultAsync(remote).ConfigureAwait(false);
     }
 
+    private void SayTooLate(RemoteDestination remote)
+    {
+        if (_lastStep is not { IsCommitted: true } step)
+            return;
+        var follows = LeavesMemoryBehind && step.Downtime is not null && step.MemoryCompleteAfter is null && remote.IsConnected;
+        recorder.Tell(new WarningEvent(recorder.MigrationId, DateTimeOffset.Now, follows
+            ? "Too late to cancel: the program runs on the destination, and its memory follows. That is waited for; to end Phaul before loses the program."
+            : "Too late to cancel: the migration is committed, and is completed."));
+    }
+
     private Task RememberPeerAsync(PhaulConnection connection)
     {
         _connection = connection;
@@ -74,7 +85,7 @@ internal sealed partial class SourceRun(
     {
         await recorder.EnterAsync(MigrationState.Checking).ConfigureAwait(false);
         preflight.Refuse(await preflight.RunAsync(remote, checkOnly: false, cancellationToken).ConfigureAwait(false));
-        await recorder.WarnAsync(preflight.Warnings).ConfigureAwait(false);
+        await recorder.WarnAsync([.. preflight.Warnings, .. RequestRules.WithoutEffect(request, preflight.Mode)]).ConfigureAwait(false);
     }
 
     private async Task CollapseMemoryAsync(CancellationToken cancellationToken)
@@ -110,7 +121,8 @@ internal sealed partial class SourceRun(
             ? new LatePages(lateServed, pages, preflight.CriuVersion, relay)
             : null;
         await using var ticker = new ProgressTicker(
-            recorder, () => relay.BytesToPeer + (late?.BytesSent ?? 0), preflight.MemoryBytes);
+            recorder, () => relay.BytesToPeer + (late?.BytesSent ?? 0), preflight.MemoryBytes,
+            () => LeavesMemoryBehind && _lastStep?.Downtime is not null, remote.Broken);
         if (TracksMemory)
             await recorder.EnterAsync(MigrationState.PreCopying).ConfigureAwait(false);
         await JitWarmUp.Completion.WaitAsync(gate.CallOffToken).ConfigureAwait(false);

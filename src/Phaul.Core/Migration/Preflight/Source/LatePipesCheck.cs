@@ -13,7 +13,7 @@ internal static class LatePipesCheck
     // What F_SETPIPE_SZ makes of PIPE_MAX_SIZE pages (criu/include/page-pipe.h): one such pipe takes what is read of the others
     private const long PipeBytes = 4 << 20;
     private const long FilesOfItsOwn = 256;
-    private const string OtherModes = "Or use -Mode PreCopy or StopAndCopy / --mode pre-copy or stop-and-copy.";
+    private const string OtherModes = "Or use another mode: StopAndCopy, or PreCopy where dirty memory is tracked.";
 
     /// <summary>Looks at the limits that CRIU will inherit. With CAP_SYS_RESOURCE none of them counts.</summary>
     /// <param name="proc">This host's.</param>
@@ -35,7 +35,7 @@ internal static class LatePipesCheck
             yield return new Finding(
                 CheckVerdict.Failed,
                 $"Phaul lacks CAP_SYS_RESOURCE, and pipes may have {most} bytes here (fs.pipe-max-size): CRIU needs pipes of {PipeBytes} to serve memory that stays behind.",
-                $"On this host: sysctl fs.pipe-max-size={PipeBytes}. {OtherModes}");
+                $"On this host, until it boots again: sysctl -w fs.pipe-max-size={PipeBytes}. {OtherModes}");
         }
 
         // Two ends of each, in CRIU; rounded up, for no pipe is filled by two kinds of memory
