@@ -53,6 +53,15 @@ public sealed class HandOverCostTests : IDisposable
         Assert.Null(await MeasuredAsync("b"));
     }
 
+    [Fact]
+    public async Task One_with_a_warning_after_the_commit_says_nothing_and_one_with_an_earlier_does()
+    {
+        await MigrateAsync("b", 25_000, extra: [Sample.Entered(MigrationState.Committing), new Warning("the commit was not confirmed")]);
+        Assert.Null(await MeasuredAsync("b"));
+        await MigrateAsync("b", 620, extra: [new Warning("the clock of b is ahead"), Sample.Entered(MigrationState.Committing)]);
+        Assert.Equal(500, (await MeasuredAsync("b"))!.Value.TotalMilliseconds, 0.1);
+    }
+
     [Theory]
     [InlineData(true)]
     [InlineData(false)]
@@ -73,7 +82,7 @@ public sealed class HandOverCostTests : IDisposable
     [Fact]
     public async Task An_engine_of_ones_own_says_nothing()
     {
-        await MigrateAsync("b", 620, extra: new EngineOfOwn());
+        await MigrateAsync("b", 620, extra: [new EngineOfOwn()]);
         Assert.Null(await MeasuredAsync("b"));
     }
 
@@ -94,12 +103,14 @@ public sealed class HandOverCostTests : IDisposable
     private Task<TimeSpan?> MeasuredAsync(string host) => HandOverCost.MeasuredAsync(_state.State, host);
 
     private Task<string> MigrateAsync(
-        string host, double downtime, MigrationState state = MigrationState.Completed, MigrationMode mode = MigrationMode.PreCopy, JournalRecord? extra = null)
+        string host, double downtime, MigrationState state = MigrationState.Completed, MigrationMode mode = MigrationMode.PreCopy, JournalRecord[]? extra = null)
     {
         var id = MigrationId.New();
         return Sample.WriteAsync(
-            _state.State, id, MigrationSide.Source, Sample.Begun(id), extra ?? Sample.Entered(MigrationState.Connecting), new IterationFinished(PreDump(100e6, 20)), new IterationFinished(Final(10_000_000)),
-            new Finished(Result(downtime, state, mode) with { DestinationHost = host }));
+            _state.State, id, MigrationSide.Source, [
+                Sample.Begun(id), .. extra ?? [], new IterationFinished(PreDump(100e6, 20)), new IterationFinished(Final(10_000_000)),
+                new Finished(Result(downtime, state, mode) with { DestinationHost = host }),
+            ]);
     }
 
     private static PhaulMigrationResult Result(double downtime, MigrationState state, MigrationMode mode) =>

@@ -50,9 +50,7 @@ internal static class HandOverCost
             if (!directory.Sides(id).Contains(MigrationSide.Source))
                 return null;
             var contents = await JournalReader.ReadAsync(directory.JournalPath(id, MigrationSide.Source), cancellationToken).ConfigureAwait(false);
-            // An engine of one's own restores in its own time
-            return contents.Records.OfType<Finished>().LastOrDefault() is { Result: var result } && result.DestinationHost == host
-                && !contents.Records.Any(record => record is EngineOfOwn)
+            return contents.Records.OfType<Finished>().LastOrDefault() is { Result: var result } && result.DestinationHost == host && IsOrdinary(contents.Records)
                 ? Of(result, [.. contents.Records.OfType<IterationFinished>().Select(record => record.Iteration)])
                 : null;
         }
@@ -61,6 +59,11 @@ internal static class HandOverCost
             return null;
         }
     }
+
+    /// <summary>Phaul's own, for an engine of one's own takes its own time, and without anything from the commit on that was worth a warning.</summary>
+    private static bool IsOrdinary(IReadOnlyList<JournalRecord> records) =>
+        !records.Any(record => record is EngineOfOwn)
+        && !records.SkipWhile(record => record is not StateEntered { Change.State: MigrationState.Committing }).Any(record => record is Warning);
 
     /// <summary>
     /// What one hand-over took beyond what the policy expects of the pages: the same reckoning, backwards.
