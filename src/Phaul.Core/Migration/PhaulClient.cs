@@ -91,7 +91,8 @@ public sealed class PhaulClient
         {
             await finished(clock.Finish(
                 _config, history.Count + 1, IterationKind.FinalDump, _config.LateStatistics?.Invoke() ?? CriuStatistics.ReadDump(final.Path), history,
-                new ConvergenceVerdict(IterationDecision.Final, "frozen for the hand-over", null))).ConfigureAwait(false);
+                new ConvergenceVerdict(
+                    IterationDecision.Final, _config.LateSocket is null ? "frozen for the hand-over" : "handed over, and its memory followed", null))).ConfigureAwait(false);
         }
     }
 

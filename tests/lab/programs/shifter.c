@@ -1,5 +1,5 @@
 // shifter: its memory map and its processes are never the same for long: it maps and unmaps, forks children that exit or stay,
-// and executes itself anew. Everything that it holds is checked at each step.
+// and executes itself anew, unless it is told that it "stays". Everything that it holds is checked at each step.
 #include "steps.h"
 
 #include <signal.h>
@@ -57,7 +57,8 @@ static bool shortChild(void) {
 }
 
 int main(int argc, char **argv) {
-    parseOptions(argc, argv, 1, "FIRST_STEP");
+    bool stays = argc > 1 && strcmp(argv[argc - 1], "stays") == 0;
+    parseOptions(argc, argv, stays ? 2 : 1, "FIRST_STEP [stays]");
     uint64_t first = strtoull(argv[optind], NULL, 10);
     sigset_t end;
     sigemptyset(&end);
@@ -65,7 +66,7 @@ int main(int argc, char **argv) {
     sigprocmask(SIG_BLOCK, &end, NULL);
     verifyOnSignal();
     for (unsigned which = 0; which < AREAS; which++) mapArea(which, first + which);
-    for (uint64_t step = first; step < first + STEPS_PER_IMAGE; step++) {
+    for (uint64_t step = first; stays || step < first + STEPS_PER_IMAGE; step++) {
         bool ok = checkAndRemap(step);
         if (step % 10 == 0) ok &= replaceStaying(step);
         if (step % 7 == 0) ok &= shortChild();
