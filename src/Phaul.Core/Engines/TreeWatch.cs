@@ -53,7 +53,7 @@ public sealed class TreeWatch : IDisposable
             {
                 // The start time is read after the pidfd was opened: if it is the member's, the member was alive when the
                 // pidfd was opened, and so the pidfd is the member's; if not, the pid was another's already.
-                var descriptor = TryOpen(member.Pid);
+                var descriptor = ProcessDescriptor.TryOpen(member.Pid);
                 var entry = new Entry(member, descriptor);
                 entries.Add(entry);
                 if (descriptor is null)
@@ -160,19 +160,6 @@ public sealed class TreeWatch : IDisposable
 
     /// <inheritdoc/>
     public void Dispose() => _entries.ForEach(entry => entry.Descriptor?.Dispose());
-
-    private static ProcessDescriptor? TryOpen(int pid)
-    {
-        try
-        {
-            return ProcessDescriptor.Open(pid);
-        }
-        catch (NativeException e) when (e.Errno is Libc.Esrch or Libc.Enoent or Libc.Einval)
-        {
-            // There is no such process; ENOENT and EINVAL: the pid is that of a mere thread by now.
-            return null;
-        }
-    }
 
     private sealed record Entry(TreeMember Member, ProcessDescriptor? Descriptor)
     {

@@ -42,7 +42,7 @@ internal static class MemoryCollapse
         var (bytes, left, obstacle) = (0L, 0L, (string?)null);
         foreach (var pid in pids)
         {
-            using var process = Open(pid);
+            using var process = ProcessDescriptor.TryOpen(pid);
             if (process is null)
                 continue;
             try
@@ -69,18 +69,6 @@ internal static class MemoryCollapse
         }
 
         return new CollapseOutcome(bytes, clock.Elapsed, obstacle ?? (left > 0 ? $"the kernel made none for {left >> 20} MiB" : null));
-    }
-
-    private static ProcessDescriptor? Open(int pid)
-    {
-        try
-        {
-            return ProcessDescriptor.Open(pid);
-        }
-        catch (NativeException exception) when (exception.Errno == Libc.Esrch)
-        {
-            return null;
-        }
     }
 
     private static bool IsOwn(ProcMapping mapping) => mapping is { IsShared: false, IsWritable: true, Inode: 0 };

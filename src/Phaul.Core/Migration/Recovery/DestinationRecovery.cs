@@ -353,7 +353,7 @@ internal sealed class DestinationRecovery
 
     private static bool IsAlive(JournaledProcess process)
     {
-        using var descriptor = OpenIfThere(process.Pid);
+        using var descriptor = ProcessDescriptor.TryOpen(process.Pid);
         return descriptor is { HasExited: false } && ProcessIdentity.StartTime(process.Pid) == (ulong)process.StartTimeTicks;
     }
 
@@ -362,7 +362,7 @@ internal sealed class DestinationRecovery
     {
         foreach (var process in processes)
         {
-            using var descriptor = OpenIfThere(process.Pid);
+            using var descriptor = ProcessDescriptor.TryOpen(process.Pid);
             // Looked at again with the pidfd in hand: the pid may have become another's in between.
             if (descriptor is null || ProcessIdentity.StartTime(process.Pid) != (ulong)process.StartTimeTicks)
                 continue;
@@ -434,18 +434,6 @@ internal sealed class DestinationRecovery
             return;
         await LazyPagesDaemon.EndThoseOfAsync(images.Directory).ConfigureAwait(false);
         await DescriptorHolder.EndThoseOfAsync(images.Directory).ConfigureAwait(false);
-    }
-
-    private static ProcessDescriptor? OpenIfThere(int pid)
-    {
-        try
-        {
-            return ProcessDescriptor.Open(pid);
-        }
-        catch (NativeException exception) when (exception.Errno is Libc.Esrch or Libc.Enoent or Libc.Einval)
-        {
-            return null;
-        }
     }
 
     private static async Task ReachCommittingAsync(MigrationRecorder recorder)

@@ -67,7 +67,7 @@ internal sealed class CommitDelivery
     /// <exception cref="PhaulException">ProgramLost: it never will. InDoubt: the destination could not be reached.</exception>
     public async Task<bool> AwaitMemoryAsync(RemoteDestination remote)
     {
-        var said = false;
+        Stopwatch? failing = null;
         while (true)
         {
             try
@@ -78,9 +78,15 @@ internal sealed class CommitDelivery
             catch (PhaulException exception) when (exception.ErrorId != PhaulErrorId.ProgramLost && remote.IsConnected)
             {
                 // To ask over another connection would cost the program
-                if (!said)
+                if (failing is null)
                     await _recorder.WarnAsync($"The destination cannot say whether all memory has arrived ({exception.Message}); asking again.").ConfigureAwait(false);
-                said = true;
+                failing ??= Stopwatch.StartNew();
+                if (failing.Elapsed > CommitLimit)
+                {
+                    throw await InDoubtAsync($"The destination could not say whether all memory had arrived: {exception.Message}", exception, memoryFollows: true)
+                        .ConfigureAwait(false);
+                }
+
                 await Task.Delay(SameLinkPause).ConfigureAwait(false);
             }
             catch (PhaulException exception) when (exception.ErrorId != PhaulErrorId.ProgramLost)

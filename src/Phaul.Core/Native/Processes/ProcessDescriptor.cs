@@ -33,6 +33,21 @@ internal sealed unsafe class ProcessDescriptor : SafeHandleZeroOrMinusOneIsInval
     /// <exception cref="NativeException">There is no such process (ESRCH), or the kernel is older than 5.3.</exception>
     public static ProcessDescriptor Open(int pid) => new(pid, Libc.Check(Libc.PidfdOpen(pid, 0), $"pidfd_open({pid})"));
 
+    /// <summary>The same; null if there is no such process.</summary>
+    /// <exception cref="NativeException">The kernel is older than 5.3, or no descriptor can be had.</exception>
+    public static ProcessDescriptor? TryOpen(int pid)
+    {
+        try
+        {
+            return Open(pid);
+        }
+        catch (NativeException exception) when (exception.Errno is Libc.Esrch or Libc.Enoent or Libc.Einval)
+        {
+            // ENOENT and EINVAL: the pid is that of a mere thread by now
+            return null;
+        }
+    }
+
     /// <summary>Completes when the process has ended.</summary>
     public Task WaitForExitAsync(CancellationToken cancellationToken) => DescriptorWaiter.WaitReadableAsync(this, cancellationToken);
 
