@@ -14,11 +14,15 @@ internal sealed class HeldTree : IAsyncDisposable
 {
     private static readonly TimeSpan DeathLimit = TimeSpan.FromSeconds(30);
 
+    // What CRIU has to do when those die that it resumes takes milliseconds
+    private static readonly TimeSpan GiveUpLimit = TimeSpan.FromSeconds(5);
+
     private readonly TaskCompletionSource<bool> _verdict = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private readonly TaskCompletionSource<int> _prepared = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private readonly TaskCompletionSource _resumed = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private readonly CancellationTokenSource _callOff = new();
     private Task<int> _restoring = null!;
+    private CriuClient _criu = null!;
     private TreeWatch _watch = null!;
     private bool _wasKilled;
 
@@ -64,7 +68,7 @@ internal sealed class HeldTree : IAsyncDisposable
     private static async Task<HeldTree> RestoreAndHoldAsync(
         CriuClient criu, LateImages images, ProcessOptions options, ILateMemory? lateMemory, CancellationToken cancellationToken)
     {
-        var held = new HeldTree { _lateMemory = lateMemory };
+        var held = new HeldTree { _lateMemory = lateMemory, _criu = criu };
         // Once prepared, the source's verdict ends it and nothing else: the caller's token counts until then.
         await using var _ = cancellationToken.Register(held._callOff.Cancel).ConfigureAwait(false);
         held._restoring = held.RunCriuAsync(criu, images, options, held._callOff.Token);
@@ -129,6 +133,8 @@ internal sealed class HeldTree : IAsyncDisposable
         _lateMemory?.WatchHeld();
         if (!_verdict.TrySetResult(true))
             throw new InvalidOperationException("It has been decided already.");
+        using var come = new CancellationTokenSource();
+        var death = GiveUpOnTheDeadAsync(come.Token);
         if (await LosesMemoryBeforeAsync(_resumed.Task).ConfigureAwait(false))
         {
             // CRIU waits for tasks that wait for memory that never comes
@@ -137,7 +143,23 @@ internal sealed class HeldTree : IAsyncDisposable
         }
 
         var first = await Task.WhenAny(_resumed.Task, _restoring).ConfigureAwait(false);
+        await come.CancelAsync().ConfigureAwait(false);
+        await death.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
         await first.ConfigureAwait(false);
+    }
+
+    /// <summary>
+    /// A tree that dies just when CRIU attaches to it (its memory lost, or no memory left on the host) is waited for by CRIU for ever:
+    /// criu/cr-restore.c, attach_to_tasks, whose failure is not looked at. There is nothing left then that CRIU could do.
+    /// </summary>
+    private async Task GiveUpOnTheDeadAsync(CancellationToken cancellationToken)
+    {
+        while (!await _watch.WaitAllExitedAsync(DeathLimit, cancellationToken).ConfigureAwait(false))
+        {
+        }
+
+        await Task.Delay(GiveUpLimit, cancellationToken).ConfigureAwait(false);
+        _criu.Kill();
     }
 
     /// <summary>Whether the giving of memory fails before something else comes, or CRIU ends.</summary>
