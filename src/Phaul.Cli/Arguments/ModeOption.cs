@@ -13,6 +13,7 @@ internal static class ModeOption
         ["auto"] = MigrationMode.Auto,
         ["stop-and-copy"] = MigrationMode.StopAndCopy,
         ["pre-copy"] = MigrationMode.PreCopy,
+        ["prefetch"] = MigrationMode.Prefetch,
         ["post-copy"] = MigrationMode.PostCopy,
         ["hybrid"] = MigrationMode.Hybrid,
     };
@@ -20,7 +21,7 @@ internal static class ModeOption
     /// <summary>--mode.</summary>
     public static Option<MigrationMode> Create() => new("--mode")
     {
-        Description = "How memory moves: auto, stop-and-copy, pre-copy, post-copy or hybrid (the last two lose the program if the link is lost before all memory has followed)",
+        Description = "How memory moves: auto, stop-and-copy, pre-copy, prefetch, post-copy or hybrid (the last two lose the program if the link is lost before all memory has followed)",
         HelpName = "MODE",
         CustomParser = Parse,
         DefaultValueFactory = _ => MigrationMode.Auto,

@@ -82,7 +82,9 @@ public sealed class PhaulClient
 
         var clock = IterationClock.Start(_config);
         await _remote.StartIterationAsync(cancellationToken).ConfigureAwait(false);
-        await _local.DumpCopyRestoreAsync(criu, _config, lastImages, cancellationToken).ConfigureAwait(false);
+        _config.IterationsEnded?.Invoke();
+        // Of iterations that CRIU has not made itself it knows nothing
+        await _local.DumpCopyRestoreAsync(criu, _config, _config.Prefetch is null ? lastImages : "", cancellationToken).ConfigureAwait(false);
         // For an engine that has not stopped it yet, as it must before it restores
         await _remote.StopIterationAsync(CancellationToken.None).ConfigureAwait(false);
 
@@ -90,10 +92,19 @@ public sealed class PhaulClient
             && (_config.LateStatistics is not null || File.Exists(Path.Combine(final.Path, CriuStatistics.DumpImage))))
         {
             await finished(clock.Finish(
-                _config, history.Count + 1, IterationKind.FinalDump, _config.LateStatistics?.Invoke() ?? CriuStatistics.ReadDump(final.Path), history,
+                _config, history.Count + 1, IterationKind.FinalDump, FinalStatistics(final.Path), history,
                 new ConvergenceVerdict(
                     IterationDecision.Final, _config.LateSocket is null ? "frozen for the hand-over" : "handed over, and its memory followed", null))).ConfigureAwait(false);
         }
+    }
+
+    private DumpStatistics FinalStatistics(string images)
+    {
+        if (_config.LateStatistics is { } late)
+            return late();
+        var statistics = CriuStatistics.ReadDump(images);
+        var skipped = _config.Prefetch?.Filter?.PagesSkipped ?? 0;
+        return statistics with { PagesSkippedParent = statistics.PagesSkippedParent + skipped, PagesWritten = statistics.PagesWritten - skipped };
     }
 
     private async Task<string> PreCopyAsync(
@@ -107,15 +118,12 @@ public sealed class PhaulClient
             var clock = IterationClock.Start(_config);
             await _remote.StartIterationAsync(cancellationToken).ConfigureAwait(false);
             var images = chain.OpenNext();
-            using (var directory = DirectoryDescriptor.Open(images.Path))
-            {
-                var options = DumpRequest.ForPreDump(_config, criu, directory, images.Parent);
-                await criu.PreDumpAsync(options, null, cancellationToken).ConfigureAwait(false);
-            }
-
+            var fetched = _config.Prefetch is { } prefetch ? await prefetch.CopyAsync(cancellationToken).ConfigureAwait(false) : null;
+            if (fetched is null)
+                await PreDumpAsync(criu, images, cancellationToken).ConfigureAwait(false);
             await _remote.StopIterationAsync(cancellationToken).ConfigureAwait(false);
 
-            var statistics = CriuStatistics.ReadDump(images.Path);
+            var statistics = fetched ?? CriuStatistics.ReadDump(images.Path);
             history.Add(clock.Figures(_config, statistics, start - previousStart));
             previousStart = start;
             var verdict = ConvergencePolicy.Decide(history, _config.Convergence, _config.HandOverCost);
@@ -123,6 +131,12 @@ public sealed class PhaulClient
             if (verdict.Decision == IterationDecision.HandOver)
                 return images.Path;
         }
+    }
+
+    private async Task PreDumpAsync(CriuClient criu, ImageDirectory images, CancellationToken cancellationToken)
+    {
+        using var directory = DirectoryDescriptor.Open(images.Path);
+        await criu.PreDumpAsync(DumpRequest.ForPreDump(_config, criu, directory, images.Parent), null, cancellationToken).ConfigureAwait(false);
     }
 
     private async Task<bool> TracksDirtyMemoryAsync(CancellationToken cancellationToken)

@@ -59,6 +59,12 @@ public sealed record PhaulConfig
     /// <summary>What a final dump measured whose memory follows: CRIU forgets its figures when it begins to serve. Null where CRIU's own count.</summary>
     internal Func<DumpStatistics>? LateStatistics { get; init; }
 
+    /// <summary>Copies memory while the program runs, in CRIU's place; null: CRIU does that itself.</summary>
+    internal MemoryPrefetch? Prefetch { get; init; }
+
+    /// <summary>Called between the last iteration and the final dump.</summary>
+    internal Action? IterationsEnded { get; init; }
+
     /// <summary>The migration's id, where there is one.</summary>
     internal string? MigrationId { get; init; }
 

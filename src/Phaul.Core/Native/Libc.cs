@@ -18,6 +18,7 @@ internal static unsafe partial class Libc
     public const int Enomem = 12;
     public const int Ebusy = 16;
     public const int Eacces = 13;
+    public const int Efault = 14;
     public const int Enotdir = 20;
     public const int Enospc = 28;
     public const int Eexist = 17;
@@ -191,6 +192,9 @@ internal static unsafe partial class Libc
 
     [LibraryImport(Library, EntryPoint = "fsync", SetLastError = true)]
     public static partial int Fsync(int descriptor);
+
+    [LibraryImport(Library, EntryPoint = "process_vm_readv", SetLastError = true)]
+    public static unsafe partial nint ProcessRead(int pid, Vector* local, nuint localCount, Vector* remote, nuint remoteCount, nuint flags);
 
     [LibraryImport(Library, EntryPoint = "fallocate", SetLastError = true)]
     public static partial int Allocate(int descriptor, int mode, long offset, long length);

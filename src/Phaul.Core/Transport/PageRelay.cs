@@ -37,6 +37,9 @@ public sealed class PageRelay : IAsyncDisposable
         _channel = channel;
     }
 
+    /// <summary>What is between CRIU and the peer; null: bytes go as they come. CRIU then is told that there is no parent.</summary>
+    internal PageFilter? Filter { get; set; }
+
     /// <summary>Limits what goes to the peer; null for no limit. To be set before the start, and lifted rather than removed.</summary>
     public BandwidthLimit? Limit
     {
@@ -103,7 +106,7 @@ public sealed class PageRelay : IAsyncDisposable
     private async Task PumpAsync(CancellationToken cancellationToken)
     {
         using var both = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken, _stop.Token);
-        Task[] directions = [ToPeerAsync(both.Token), FromPeerAsync(both.Token)];
+        Task[] directions = [Filter is { } filter ? FilteredToPeerAsync(filter, both.Token) : ToPeerAsync(both.Token), FromPeerAsync(both.Token)];
         Task first = await Task.WhenAny(directions).ConfigureAwait(false);
         // One direction's failure is the end of the other: CRIU must not go on into nowhere.
         if (!first.IsCompletedSuccessfully)
@@ -158,8 +161,7 @@ public sealed class PageRelay : IAsyncDisposable
         }
         catch (SocketException exception)
         {
-            // The kernel says so only when CRIU closed its end without having read all that was written to it.
-            throw LocalFailed("ended its side of the page stream with bytes unread", exception);
+            throw LeftUnread(exception);
         }
         finally
         {
@@ -171,6 +173,34 @@ public sealed class PageRelay : IAsyncDisposable
             {
                 // Something else failed first.
             }
+        }
+    }
+
+    private async Task FilteredToPeerAsync(PageFilter filter, CancellationToken cancellationToken)
+    {
+        using var writer = new SequenceWriter(_channel);
+        var buffer = new byte[PooledFrame.Capacity];
+        try
+        {
+            while (true)
+            {
+                int length = await _local.ReceiveAsync(buffer, SocketFlags.None, cancellationToken).ConfigureAwait(false);
+                if (length == 0)
+                {
+                    await writer.EndAsync(cancellationToken).ConfigureAwait(false);
+                    return;
+                }
+
+                var passed = filter.Pass(buffer.AsSpan(0, length), out var expectsAnswer);
+                await writer.WriteAsync(passed, cancellationToken).ConfigureAwait(false);
+                if (expectsAnswer)
+                    await writer.FlushAsync(cancellationToken).ConfigureAwait(false);
+                Interlocked.Add(ref _bytesToPeer, passed.Length);
+            }
+        }
+        catch (SocketException exception)
+        {
+            throw LeftUnread(exception);
         }
     }
 
@@ -200,7 +230,8 @@ public sealed class PageRelay : IAsyncDisposable
                     return;
                 }
 
-                ReadOnlyMemory<byte> rest = frame.Payload;
+                // CRIU made no pre-dump: had it heard of a parent it would miss one here. Every other answer of a page server is 0
+                ReadOnlyMemory<byte> rest = Filter is null ? frame.Payload : new byte[frame.Payload.Length];
                 while (rest.Length > 0)
                 {
                     int count = await _local.SendAsync(rest, SocketFlags.None, cancellationToken).ConfigureAwait(false);
@@ -214,6 +245,9 @@ public sealed class PageRelay : IAsyncDisposable
             }
         }
     }
+
+    // The kernel says so only when CRIU closed its end without having read all that was written to it.
+    private static PhaulException LeftUnread(SocketException cause) => LocalFailed("ended its side of the page stream with bytes unread", cause);
 
     private static PhaulException LocalFailed(string what, SocketException cause) =>
         new(PhaulErrorId.PageTransferFailed, $"CRIU on this host {what}: {cause.Message}", cause);

@@ -82,6 +82,20 @@ public sealed record Fault(Actor Actor, Failing Failing, Moment Moment, TimeSpan
         }.SelectMany(faults => faults).Select(fault => fault with { Mode = MigrationMode.PostCopy }),
     ];
 
+    /// <summary>What fails while memory is read and compared. From the freeze on it is the same hand-over; then a few moments are enough.</summary>
+    public static IReadOnlyList<Fault> OfPrefetch { get; } =
+    [
+        .. new[]
+        {
+            At(Actor.SourcePhaul, Failing.ForGood, Moment.DestinationReceiving, Moment.SourceFreezing, Moment.SourceTreeGone),
+            At(Actor.SourceCriu, Failing.ForGood, Moment.SourceTransferring),
+            At(Actor.DestinationPhaul, Failing.ForGood, Moment.DestinationReceiving, Moment.DestinationPrepared, Moment.DestinationRunning),
+            At(Actor.DestinationPhaul, Failing.ForAWhile, Moment.DestinationReceiving),
+            At(Actor.LinkCut, Failing.ForAWhile, Moment.DestinationReceiving, Moment.DestinationPrepared),
+            At(Actor.DestinationDisk, Failing.ForGood, Moment.DestinationReceiving),
+        }.SelectMany(faults => faults).Select(fault => fault with { Mode = MigrationMode.Prefetch }),
+    ];
+
     /// <summary>Whether a fault of its kind may cost the program: only where the source's memory is lost after the commit.</summary>
     public bool MayLose => Mode == MigrationMode.PostCopy;
 

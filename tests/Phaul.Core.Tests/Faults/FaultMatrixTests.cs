@@ -24,6 +24,13 @@ public sealed class FaultMatrixTests(LabFixture lab, ITestOutputHelper output)
         return RunAsync("fault-matrix of PostCopy", Wanted(Fault.OfPostCopy));
     }
 
+    [SkippableFact]
+    public Task EveryCellWhileMemoryIsCompared()
+    {
+        Skip.If(lab.Unavailable is not null, lab.Unavailable);
+        return RunAsync("fault-matrix of Prefetch", Wanted(Fault.OfPrefetch));
+    }
+
     // Some of them, while something is being looked for: parts of their names, with | between
     private static IEnumerable<Fault> Wanted(IEnumerable<Fault> faults)
     {

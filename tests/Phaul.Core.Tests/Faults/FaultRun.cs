@@ -77,7 +77,7 @@ public sealed class FaultRun(LabFixture lab)
             program = await TestProgram.StartWithLogAsync(lab, lab.A, $"{LabFixture.Programs}/counter", $"counter-{_round++}", fault.MayLose ? "32" : "8", "20");
             migration = PhaulRun.StartUnder(
                 lab.A, fault.Actor == Actor.SourceClock ? OwnClock : [], "migrate", $"{program.Pid}", "--state-directory", StateDirectory, "--peer-timeout", PeerTimeout, "--connect-timeout", "3s",
-                lab.B.Address, "--trust", lab.B.Fingerprint, "--mode", fault.MayLose ? "post-copy" : "auto");
+                lab.B.Address, "--trust", lab.B.Fingerprint, "--mode", fault.Mode == MigrationMode.StopAndCopy ? "auto" : $"{fault.Mode}");
             var ended = migration.ExitAsync();
             hit = await HappenAsync(fault, ended);
             await ServeAsync(_serverHasOwnClock);

@@ -21,6 +21,7 @@ internal sealed class PageStore
     private static readonly ulong PageSize = (ulong)Environment.SystemPageSize;
 
     private readonly Dictionary<ulong, List<PagePiece>> _late = [];
+    private bool _leavesNothingOut;
 
     private PageStore(string directory, RemotePages? remote) => (ImagesDirectory, Remote) = (directory, remote);
 
@@ -39,13 +40,22 @@ internal sealed class PageStore
     /// <param name="remote">Brings the pages that are on the source still; null if there are none.</param>
     /// <returns>Null: too much of the memory must be there at once for this to be worth while. Never with <paramref name="remote"/>.</returns>
     /// <exception cref="PhaulException">RestoreFailed: an image cannot be used, or made.</exception>
-    public static PageStore? Compose(ReceivedIteration last, string directory, RemotePages? remote = null)
+    public static PageStore? Compose(ReceivedIteration last, string directory, RemotePages? remote = null) =>
+        Compose(last, new PageStore(directory, remote), remote is null ? MostEagerBytes : long.MaxValue);
+
+    /// <summary>Makes images that leave out nothing and have no parents.</summary>
+    /// <param name="last">The last iteration, complete.</param>
+    /// <param name="directory">To be made, on the same file system as the chain.</param>
+    /// <exception cref="PhaulException">RestoreFailed: an image cannot be used, or made.</exception>
+    public static PageStore ComposeWhole(ReceivedIteration last, string directory) =>
+        Compose(last, new PageStore(directory, null) { _leavesNothingOut = true }, long.MaxValue)!;
+
+    private static PageStore? Compose(ReceivedIteration last, PageStore store, long room)
     {
+        var directory = store.ImagesDirectory;
         try
         {
             Directory.CreateDirectory(directory, OwnerDirectory);
-            var store = new PageStore(directory, remote);
-            var room = remote is null ? MostEagerBytes : long.MaxValue;
             var replaced = new HashSet<string> { "parent" };
             long eagerBytes = 0;
             foreach (var image in last.Images)
@@ -71,7 +81,7 @@ internal sealed class PageStore
         catch (Exception exception) when (exception is IOException or UnauthorizedAccessException or NativeException)
         {
             throw new PhaulException(
-                PhaulErrorId.RestoreFailed, $"Images for a restore with late memory could not be made in {directory}: {exception.Message}", exception);
+                PhaulErrorId.RestoreFailed, $"Images to restore from could not be made in {directory}: {exception.Message}", exception);
         }
     }
 
@@ -110,7 +120,7 @@ internal sealed class PageStore
     /// <returns>The bytes of the rest, or more than <paramref name="room"/>.</returns>
     private long Add(PageImage image, string lastDirectory, long room)
     {
-        var mappings = image.Owner.Kind == PageOwnerKind.Task ? LateMappings.Read(lastDirectory, image.Owner.Id) : [];
+        var mappings = image.Owner.Kind == PageOwnerKind.Task && !_leavesNothingOut ? LateMappings.Read(lastDirectory, image.Owner.Id) : [];
         var ranges = new List<PagemapRange>();
         var late = new List<PagePiece>();
         var eager = new List<PagePiece>();

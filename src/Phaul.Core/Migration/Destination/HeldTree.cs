@@ -2,6 +2,7 @@
 
 using Phaul.Criu;
 using Phaul.Engines;
+using Phaul.Images.Pages;
 using Phaul.Memory;
 using Phaul.Native;
 using Phaul.Preflight;
@@ -39,9 +40,20 @@ internal sealed class HeldTree : IAsyncDisposable
     /// <summary>Restores and comes back when the tree is held.</summary>
     /// <exception cref="CriuException">CRIU could not restore it; nothing is left of it.</exception>
     /// <exception cref="OperationCanceledException">Cancelled; nothing is left of it.</exception>
-    public static Task<HeldTree> RestoreEagerlyAsync(
-        CriuClient criu, string imagesDirectory, ProcessOptions options, CancellationToken cancellationToken) =>
-        RestoreAndHoldAsync(criu, new LateImages(imagesDirectory, imagesDirectory), options, null, cancellationToken);
+    public static async Task<HeldTree> RestoreEagerlyAsync(
+        CriuClient criu, string imagesDirectory, ProcessOptions options, CancellationToken cancellationToken)
+    {
+        try
+        {
+            return await RestoreAndHoldAsync(criu, new LateImages(imagesDirectory, imagesDirectory), options, null, cancellationToken).ConfigureAwait(false);
+        }
+        catch (CriuException exception) when (exception.Kind == CriuFailure.Refused && !cancellationToken.IsCancellationRequested)
+        {
+            if (await Task.Run(() => WholeImages.Make(imagesDirectory), cancellationToken).ConfigureAwait(false) is not { } whole)
+                throw;
+            return await RestoreAndHoldAsync(criu, new LateImages(whole, imagesDirectory), options, null, cancellationToken).ConfigureAwait(false);
+        }
+    }
 
     /// <summary>As <see cref="RestoreEagerlyAsync"/>, but most of the memory follows when the tree runs: see <see cref="WaitForMemoryAsync"/>.</summary>
     /// <exception cref="CriuException">CRIU could not restore it; nothing is left of it.</exception>

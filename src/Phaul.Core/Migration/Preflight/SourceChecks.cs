@@ -72,7 +72,7 @@ internal static class SourceChecks
         void OfTree(string name, Func<TreeInspection, IEnumerable<Finding>> check) => checks.AddAfter(name, inspection, check);
     }
 
-    private static bool NeedsTracking(MigrationMode mode) => mode is not (MigrationMode.StopAndCopy or MigrationMode.PostCopy);
+    private static bool NeedsTracking(MigrationMode mode) => mode is not (MigrationMode.StopAndCopy or MigrationMode.Prefetch or MigrationMode.PostCopy);
 
     /// <summary>Whether CRIU can tell what changed between two looks.</summary>
     internal static IReadOnlyList<Finding> DirtyTracking(CriuFacts facts, MigrationMode mode)
@@ -91,8 +91,8 @@ internal static class SourceChecks
         return mode == MigrationMode.Auto
             ? [new(
                 CheckVerdict.Warning, $"{why}: all memory moves while the program is frozen (StopAndCopy).",
-                $"{kernel} where that takes too long.")]
-            : [new(CheckVerdict.Failed, $"{why}, and {mode} needs it.", $"Use --mode StopAndCopy / -Mode StopAndCopy. Or: {kernel}.")];
+                $"Use --mode prefetch / -Mode Prefetch where that takes too long. Or: {kernel}.")]
+            : [new(CheckVerdict.Failed, $"{why}, and {mode} needs it.", $"Use --mode prefetch / -Mode Prefetch, or StopAndCopy. Or: {kernel}.")];
     }
 
     private static IEnumerable<Finding> Space(string workDirectory, long needed)

@@ -19,4 +19,10 @@ public enum MigrationMode
 
     /// <summary>PreCopy iterations, then PostCopy for what is left. The same danger as PostCopy. Never chosen by Auto.</summary>
     Hybrid,
+
+    /// <summary>
+    /// As PreCopy, on every kernel: the memory of the running program is read and compared instead of tracked. While it is frozen, all of
+    /// it is compared once more, and what differs is sent.
+    /// </summary>
+    Prefetch,
 }

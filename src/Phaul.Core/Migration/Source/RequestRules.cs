@@ -49,14 +49,16 @@ internal static class RequestRules
     /// <summary>What was asked for and does nothing in a mode, in words.</summary>
     public static IEnumerable<string> WithoutEffect(MigrationRequest request, MigrationMode mode)
     {
-        var iterates = mode is MigrationMode.PreCopy or MigrationMode.Hybrid;
-        if (!iterates && request.Convergence.MaxDowntime is not null)
+        if (!Iterates(mode) && request.Convergence.MaxDowntime is not null)
             yield return $"MaxDowntime has no effect in {mode}: there are no iterations.";
         if (mode == MigrationMode.PostCopy && request.BandwidthLimit is not null)
             yield return "BandwidthLimit has no effect in PostCopy: memory that follows is waited for, and not limited.";
         if (mode == MigrationMode.StopAndCopy && request is { BandwidthLimit: not null, LimitFrozenPart: false, Local: null })
             yield return "BandwidthLimit has no effect in StopAndCopy without LimitFrozenPart: all memory moves while the program is frozen.";
     }
+
+    /// <summary>Whether memory is copied in iterations while the program runs.</summary>
+    public static bool Iterates(MigrationMode mode) => mode is MigrationMode.PreCopy or MigrationMode.Prefetch or MigrationMode.Hybrid;
 
     /// <summary>Whether the program runs on the destination while some of its memory is only on the source.</summary>
     public static bool LeavesMemoryBehind(MigrationMode mode) => mode is MigrationMode.PostCopy or MigrationMode.Hybrid;

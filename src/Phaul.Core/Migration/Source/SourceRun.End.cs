@@ -93,7 +93,7 @@ internal sealed partial class SourceRun
             Downtime = _lastStep?.Downtime,
             MemoryCompleteAfter = _lastStep?.MemoryCompleteAfter,
             BytesSent = _connection?.BytesSent ?? 0,
-            PageBytes = (_relay?.BytesToPeer ?? 0) + (_late?.BytesSent ?? 0),
+            PageBytes = PageBytes,
             ImageBytes = _lastStep?.ImageBytes ?? 0,
             PagesWritten = iterations.Sum(iteration => iteration.PagesWritten),
             IterationCount = iterations.Count,

@@ -4,6 +4,7 @@ using System.Net.Sockets;
 using Phaul.Criu;
 using Phaul.Engines;
 using Phaul.Images;
+using Phaul.Images.Pages;
 using Phaul.Journal;
 using Phaul.Memory;
 using Phaul.Native;
@@ -25,10 +26,13 @@ internal sealed partial class SourceRun(
     private PhaulConnection? _connection;
     private PageRelay? _relay;
     private LatePages? _late;
+    private MemoryPrefetch? _prefetch;
     private ILastStep? _lastStep;
     private bool _heldCopyIsGone = true;
 
-    private bool TracksMemory => preflight.Mode is MigrationMode.PreCopy or MigrationMode.Hybrid;
+    private bool Iterates => RequestRules.Iterates(preflight.Mode);
+
+    private long PageBytes => (_relay?.BytesToPeer ?? 0) + (_late?.BytesSent ?? 0) + (_prefetch?.BytesSent ?? 0);
 
     private bool LeavesMemoryBehind => RequestRules.LeavesMemoryBehind(preflight.Mode);
 
@@ -110,7 +114,11 @@ internal sealed partial class SourceRun(
         if (request.Compression != CompressionMode.Off && remote.Connection.Peer.Capabilities.Contains(Lz4Block.Capability))
             pages.Packer = new FramePacker(always: request.Compression == CompressionMode.On);
         await using var relay = _relay = new PageRelay(relayEnd, pages) { Limit = limit };
-        relay.Start();
+        using var prefetch = _prefetch = preflight.Mode == MigrationMode.Prefetch
+            ? new MemoryPrefetch(request.Pid, pages, PageServerHeader.FormatOf(preflight.CriuVersion))
+            : null;
+        if (prefetch is null)
+            relay.Start();
         // CRIU can only be interrupted by its pages having nowhere to go.
         await using var cut = gate.CallOffToken.Register(() => SocketPair.Cut(criuSocket));
 
@@ -121,23 +129,29 @@ internal sealed partial class SourceRun(
             ? new LatePages(lateServed, pages, preflight.CriuVersion, relay)
             : null;
         await using var ticker = new ProgressTicker(
-            recorder, () => relay.BytesToPeer + (late?.BytesSent ?? 0), preflight.MemoryBytes,
+            recorder, () => PageBytes, preflight.MemoryBytes,
             () => LeavesMemoryBehind && _lastStep?.Downtime is not null, remote.Broken);
-        if (TracksMemory)
+        if (Iterates)
             await recorder.EnterAsync(MigrationState.PreCopying).ConfigureAwait(false);
         await JitWarmUp.Completion.WaitAsync(gate.CallOffToken).ConfigureAwait(false);
 
         _lastStep = LastStep(remote, gate, limit);
         remote.ExpectedBytes = preflight.MemoryBytes;
         remote.MemoryFollows = preflight.Mode == MigrationMode.PostCopy;
-        var cost = TracksMemory
+        var cost = Iterates
             ? await HandOverCost.MeasuredAsync(records, remote.Connection.Peer.HostName, gate.CallOffToken).ConfigureAwait(false)
             : null;
-        await new PhaulClient(_lastStep, remote, Config(criuSocket, lateSocket, relay, remote) with { HandOverCost = cost })
+        await new PhaulClient(_lastStep, remote, Config(criuSocket, lateSocket, remote) with
+        {
+            HandOverCost = cost,
+            Prefetch = prefetch,
+            IterationsEnded = prefetch is null ? null : () => BeginRelay(relay, prefetch),
+            PageByteCounter = () => PageBytes,
+        })
             .MigrateAsync(iteration => RecordAsync(iteration, remote), gate.CallOffToken).ConfigureAwait(false);
     }
 
-    private PhaulConfig Config(Socket criuSocket, Socket? lateSocket, PageRelay relay, RemoteDestination remote) => new()
+    private PhaulConfig Config(Socket criuSocket, Socket? lateSocket, RemoteDestination remote) => new()
     {
         Pid = request.Pid,
         MemorySocket = criuSocket,
@@ -146,12 +160,18 @@ internal sealed partial class SourceRun(
         CriuPath = request.CriuPath,
         Options = DumpRequest.OptionsOf(request),
         Convergence = request.Convergence,
-        TrackMemory = TracksMemory,
+        TrackMemory = Iterates,
         MigrationId = recorder.MigrationId,
-        PageByteCounter = () => relay.BytesToPeer + (_late?.BytesSent ?? 0),
         LateStatistics = _late is { } late ? () => LateStatistics(late) : null,
         RemoteWorkDirectory = remote.ImagesDirectory,
     };
+
+    // From now on the pages are CRIU's
+    private static void BeginRelay(PageRelay relay, MemoryPrefetch prefetch)
+    {
+        relay.Filter = prefetch.End();
+        relay.Start();
+    }
 
     private DumpStatistics LateStatistics(LatePages late)
     {

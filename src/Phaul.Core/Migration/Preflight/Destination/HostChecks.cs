@@ -82,7 +82,7 @@ internal static class HostChecks
                 $"{existing} has {Mib((ulong)free)} free; the images take about {Mib(needed)}, and {Mib(kept)} must stay free.",
                 "Free some space, or give the server --work-directory / -WorkDirectory on a larger file system.");
         }
-        else if (mode is MigrationMode.PreCopy or MigrationMode.Hybrid && (ulong)free < Sum(Sum(needed, survey.MemoryBytes), kept))
+        else if (RequestRules.Iterates(mode) && (ulong)free < Sum(Sum(needed, survey.MemoryBytes), kept))
         {
             yield return new Finding(
                 CheckVerdict.Warning,
