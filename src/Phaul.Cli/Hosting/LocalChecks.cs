@@ -17,7 +17,7 @@ internal static class LocalChecks
 
     private static readonly (string Feature, string Name, string Lost)[] Features =
     [
-        ("mem_dirty_track", "DirtyTracking", "pre-copy does not work here, Auto chooses stop-and-copy"),
+        ("mem_dirty_track", "DirtyTracking", "pre-copy does not work here, Auto chooses stop-and-copy; prefetch works"),
         ("uffd-noncoop", "LazyRestore", "memory is read back before the program resumes, and post-copy does not work to here"),
         ("pidfd_store", "PidfdStore", "CRIU cannot tell reused pids between iterations"),
     ];

@@ -82,7 +82,8 @@ public sealed class PhaulClient
 
         var clock = IterationClock.Start(_config);
         await _remote.StartIterationAsync(cancellationToken).ConfigureAwait(false);
-        _config.IterationsEnded?.Invoke();
+        if (_config.IterationsEnded is { } ended)
+            await ended().ConfigureAwait(false);
         // Of iterations that CRIU has not made itself it knows nothing
         await _local.DumpCopyRestoreAsync(criu, _config, _config.Prefetch is null ? lastImages : "", cancellationToken).ConfigureAwait(false);
         // For an engine that has not stopped it yet, as it must before it restores
@@ -97,6 +98,10 @@ public sealed class PhaulClient
                     IterationDecision.Final, _config.LateSocket is null ? "frozen for the hand-over" : "handed over, and its memory followed", null))).ConfigureAwait(false);
         }
     }
+
+    // Not known yet, but as long as the last round's it will take to compare everything once more
+    private TimeSpan? HandOverCost => _config.HandOverCost
+        ?? (_config.Prefetch is { } prefetch ? ConvergencePolicy.DefaultFixedCost + prefetch.ComparingTime : null);
 
     private DumpStatistics FinalStatistics(string images)
     {
@@ -126,7 +131,7 @@ public sealed class PhaulClient
             var statistics = fetched ?? CriuStatistics.ReadDump(images.Path);
             history.Add(clock.Figures(_config, statistics, start - previousStart));
             previousStart = start;
-            var verdict = ConvergencePolicy.Decide(history, _config.Convergence, _config.HandOverCost);
+            var verdict = ConvergencePolicy.Decide(history, _config.Convergence, HandOverCost);
             await finished(clock.Finish(_config, history.Count, IterationKind.PreDump, statistics, history, verdict)).ConfigureAwait(false);
             if (verdict.Decision == IterationDecision.HandOver)
                 return images.Path;

@@ -59,11 +59,14 @@ public sealed record PhaulConfig
     /// <summary>What a final dump measured whose memory follows: CRIU forgets its figures when it begins to serve. Null where CRIU's own count.</summary>
     internal Func<DumpStatistics>? LateStatistics { get; init; }
 
-    /// <summary>Copies memory while the program runs, in CRIU's place; null: CRIU does that itself.</summary>
+    /// <summary>
+    /// Copies memory while the program runs, in CRIU's place; null: CRIU does that itself. CRIU then has no images of an iteration, and
+    /// <see cref="IPhaulLocal"/> is told of none.
+    /// </summary>
     internal MemoryPrefetch? Prefetch { get; init; }
 
     /// <summary>Called between the last iteration and the final dump.</summary>
-    internal Action? IterationsEnded { get; init; }
+    internal Func<Task>? IterationsEnded { get; init; }
 
     /// <summary>The migration's id, where there is one.</summary>
     internal string? MigrationId { get; init; }

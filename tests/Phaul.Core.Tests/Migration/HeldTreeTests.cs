@@ -23,7 +23,7 @@ public sealed class HeldTreeTests(RealCriu real) : IDisposable
         using (var directory = DirectoryDescriptor.Open(_images.Path))
             await criu.DumpAsync(new CriuOpts { Pid = program.Pid, ImagesDirFd = (int)directory.DangerousGetHandle(), LogFile = "dump.log" }).Within();
         await program.Child.WaitForExitAsync(default).Within();
-        await using var held = await HeldTree.RestoreEagerlyAsync(criu, _images.Path, new ProcessOptions(), default).Within();
+        await using var held = await HeldTree.RestoreEagerlyAsync(criu, _images.Path, new ProcessOptions { LogLevel = 4 }, default).Within();
 
         // So that it finds nobody when it looks for those that it is to resume
         int restorer = Processes.ParentOf(held.Tree.RootPid);
@@ -38,5 +38,6 @@ public sealed class HeldTreeTests(RealCriu real) : IDisposable
         Libc.Check(Libc.Kill(restorer, Libc.SignalContinue), "kill");
         await Assert.ThrowsAsync<CriuException>(() => resuming.Within());
         Assert.Null(held.Look());
+        Assert.True(held.DiedHeld);
     }
 }

@@ -212,7 +212,7 @@ internal sealed class PageImage : IDisposable
                     $"CRIU on the source left out the page of {Owner} at 0x{address:x} as unchanged, but the iteration before has none there: " +
                     "since then the process has probably executed another program")
                 {
-                    RecommendedAction = "Migrate again when it does not, or with -Mode StopAndCopy / --mode stop-and-copy.",
+                    RecommendedAction = "Migrate again when it does not, or with -Mode Prefetch / --mode prefetch, which compares contents.",
                 };
             }
 

@@ -94,7 +94,8 @@ internal sealed class PageReceiver : IDisposable
                         break;
                     case PageServerCommand.Close or PageServerCommand.ForceClose:
                         CompleteOpen();
-                        // Upon the 0 CRIU ends the pre-dump, or comes to post-dump: not before everything is written
+                        // Upon the 0 CRIU ends the pre-dump, or comes to post-dump: not before everything is written. What went wrong is
+                        // said by other means, never by another number: a source that prefetches gives CRIU a 0 in any case
                         await AnswerAsync(new byte[sizeof(int)], cancellationToken).ConfigureAwait(false);
                         return;
                     default:

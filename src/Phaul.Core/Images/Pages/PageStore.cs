@@ -46,11 +46,13 @@ internal sealed class PageStore
     /// <summary>Makes images that leave out nothing and have no parents.</summary>
     /// <param name="last">The last iteration, complete.</param>
     /// <param name="directory">To be made, on the same file system as the chain.</param>
+    /// <param name="cancellationToken">Gives up.</param>
     /// <exception cref="PhaulException">RestoreFailed: an image cannot be used, or made.</exception>
-    public static PageStore ComposeWhole(ReceivedIteration last, string directory) =>
-        Compose(last, new PageStore(directory, null) { _leavesNothingOut = true }, long.MaxValue)!;
+    /// <exception cref="OperationCanceledException">Cancelled.</exception>
+    public static PageStore ComposeWhole(ReceivedIteration last, string directory, CancellationToken cancellationToken) =>
+        Compose(last, new PageStore(directory, null) { _leavesNothingOut = true }, long.MaxValue, cancellationToken)!;
 
-    private static PageStore? Compose(ReceivedIteration last, PageStore store, long room)
+    private static PageStore? Compose(ReceivedIteration last, PageStore store, long room, CancellationToken cancellationToken = default)
     {
         var directory = store.ImagesDirectory;
         try
@@ -64,7 +66,7 @@ internal sealed class PageStore
                     continue;
                 replaced.Add(PagemapImage.NameOf(image.Owner));
                 replaced.Add(PagemapImage.NameOfPages(image.PagesId));
-                eagerBytes += store.Add(image, last.Directory, room - eagerBytes);
+                eagerBytes += store.Add(image, last.Directory, room - eagerBytes, cancellationToken);
                 if (eagerBytes > room)
                     return null;
             }
@@ -118,7 +120,7 @@ internal sealed class PageStore
 
     /// <summary>Enters an owner's pages: what may be late into the store, the rest into an image.</summary>
     /// <returns>The bytes of the rest, or more than <paramref name="room"/>.</returns>
-    private long Add(PageImage image, string lastDirectory, long room)
+    private long Add(PageImage image, string lastDirectory, long room, CancellationToken cancellationToken)
     {
         var mappings = image.Owner.Kind == PageOwnerKind.Task && !_leavesNothingOut ? LateMappings.Read(lastDirectory, image.Owner.Id) : [];
         var ranges = new List<PagemapRange>();
@@ -139,7 +141,7 @@ internal sealed class PageStore
             return eagerBytes;
         if (late.Count > 0)
             _late.Add(image.Owner.Id, late);
-        Copy(eager, PagemapImage.NameOfPages(image.PagesId));
+        Copy(eager, PagemapImage.NameOfPages(image.PagesId), cancellationToken);
         using var pagemap = Create(PagemapImage.NameOf(image.Owner));
         pagemap.Write(PagemapImage.Compose(image.PagesId, ranges).Span);
         return eagerBytes;
@@ -164,7 +166,7 @@ internal sealed class PageStore
         }
     }
 
-    private void Copy(List<PagePiece> pieces, string name)
+    private void Copy(List<PagePiece> pieces, string name, CancellationToken cancellationToken)
     {
         using var pages = Create(name);
         byte[] buffer = ArrayPool<byte>.Shared.Rent(CopyBuffer);
@@ -175,6 +177,7 @@ internal sealed class PageStore
                 long left = (long)(piece.Pages * PageSize);
                 for (long offset = piece.Offset; left > 0;)
                 {
+                    cancellationToken.ThrowIfCancellationRequested();
                     var some = buffer.AsSpan(0, (int)Math.Min(left, CopyBuffer));
                     piece.Image.Read(offset, some);
                     pages.Write(some);

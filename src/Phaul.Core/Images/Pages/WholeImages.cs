@@ -11,14 +11,22 @@ namespace Phaul.Images.Pages;
 /// </summary>
 internal static class WholeImages
 {
+    private static readonly string[] Helps = ["Unable to map ANON_VMA", "Unable to reserve memory"];
+
     private const string ParentLink = "parent";
     private const string Name = "whole";
 
+    /// <summary>Whether a restore failed for want of address space.</summary>
+    /// <param name="criuLog">CRIU's last lines.</param>
+    public static bool MayHelp(IEnumerable<string> criuLog) => criuLog.Any(line => Helps.Any(line.Contains));
+
     /// <summary>Makes it, beside the chain: that takes as long as copying the memory.</summary>
     /// <param name="imagesDirectory">The newest directory of the chain.</param>
+    /// <param name="cancellationToken">Gives up.</param>
     /// <returns>The directory; null: there is no chain.</returns>
-    /// <exception cref="PhaulException">RestoreFailed or PageTransferFailed: an image cannot be used, or made.</exception>
-    public static string? Make(string imagesDirectory)
+    /// <exception cref="PhaulException">RestoreFailed or PageTransferFailed: an image cannot be used, or made, or there is no room.</exception>
+    /// <exception cref="OperationCanceledException">Cancelled.</exception>
+    public static string? Make(string imagesDirectory, CancellationToken cancellationToken)
     {
         if (!Directory.Exists(Path.Combine(imagesDirectory, ParentLink)))
             return null;
@@ -28,7 +36,17 @@ internal static class WholeImages
             var whole = Path.Combine(Path.GetDirectoryName(Path.TrimEndingDirectorySeparator(imagesDirectory))!, Name);
             if (Directory.Exists(whole))
                 Directory.Delete(whole, recursive: true);
-            return PageStore.ComposeWhole(last, whole).ImagesDirectory;
+            var (needed, free) = (last.Images.Sum(image => image.Pieces.Sum(piece => (long)piece.Pages * Environment.SystemPageSize)), FileSystemSpace.AvailableBytes(imagesDirectory));
+            if (needed > free)
+            {
+                throw new PhaulException(
+                    PhaulErrorId.RestoreFailed, $"to join the images with those before them takes {needed >> 20} MiB in {imagesDirectory}, where {free >> 20} MiB are free")
+                {
+                    RecommendedAction = "Free space there, name another work directory for the server, or set vm.overcommit_memory to 1 on the destination.",
+                };
+            }
+
+            return PageStore.ComposeWhole(last, whole, cancellationToken).ImagesDirectory;
         }
         catch (Exception exception) when (exception is IOException or UnauthorizedAccessException or NativeException)
         {

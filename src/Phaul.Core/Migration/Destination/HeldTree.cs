@@ -18,12 +18,18 @@ internal sealed class HeldTree : IAsyncDisposable
     // What CRIU has to do when those die that it resumes takes milliseconds
     private static readonly TimeSpan GiveUpLimit = TimeSpan.FromSeconds(5);
 
+    // At which CRIU logs that it has resumed the tasks
+    private const int InformationLevel = 3;
+
     private readonly TaskCompletionSource<bool> _verdict = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private readonly TaskCompletionSource<int> _prepared = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private readonly TaskCompletionSource _resumed = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private readonly CancellationTokenSource _callOff = new();
     private Task<int> _restoring = null!;
     private CriuClient _criu = null!;
+    private string _logDirectory = "";
+    private bool _logTells;
+    private bool _gaveUp;
     private TreeWatch _watch = null!;
     private bool _wasKilled;
 
@@ -47,9 +53,19 @@ internal sealed class HeldTree : IAsyncDisposable
         {
             return await RestoreAndHoldAsync(criu, new LateImages(imagesDirectory, imagesDirectory), options, null, cancellationToken).ConfigureAwait(false);
         }
-        catch (CriuException exception) when (exception.Kind == CriuFailure.Refused && !cancellationToken.IsCancellationRequested)
+        catch (CriuException exception) when (exception.Kind == CriuFailure.Refused && WholeImages.MayHelp(exception.LogTail))
         {
-            if (await Task.Run(() => WholeImages.Make(imagesDirectory), cancellationToken).ConfigureAwait(false) is not { } whole)
+            string? whole;
+            try
+            {
+                whole = await Task.Run(() => WholeImages.Make(imagesDirectory, cancellationToken), cancellationToken).ConfigureAwait(false);
+            }
+            catch (PhaulException joining)
+            {
+                throw new PhaulException(joining.ErrorId, $"{exception.Message}; and {joining.Message}", exception) { RecommendedAction = joining.RecommendedAction };
+            }
+
+            if (whole is null)
                 throw;
             return await RestoreAndHoldAsync(criu, new LateImages(whole, imagesDirectory), options, null, cancellationToken).ConfigureAwait(false);
         }
@@ -80,7 +96,13 @@ internal sealed class HeldTree : IAsyncDisposable
     private static async Task<HeldTree> RestoreAndHoldAsync(
         CriuClient criu, LateImages images, ProcessOptions options, ILateMemory? lateMemory, CancellationToken cancellationToken)
     {
-        var held = new HeldTree { _lateMemory = lateMemory, _criu = criu };
+        var held = new HeldTree
+        {
+            _lateMemory = lateMemory,
+            _criu = criu,
+            _logDirectory = images.WorkDirectory,
+            _logTells = options.LogLevel >= InformationLevel,
+        };
         // Once prepared, the source's verdict ends it and nothing else: the caller's token counts until then.
         await using var _ = cancellationToken.Register(held._callOff.Cancel).ConfigureAwait(false);
         held._restoring = held.RunCriuAsync(criu, images, options, held._callOff.Token);
@@ -147,17 +169,23 @@ internal sealed class HeldTree : IAsyncDisposable
             throw new InvalidOperationException("It has been decided already.");
         using var come = new CancellationTokenSource();
         var death = GiveUpOnTheDeadAsync(come.Token);
-        if (await LosesMemoryBeforeAsync(_resumed.Task).ConfigureAwait(false))
+        try
         {
-            // CRIU waits for tasks that wait for memory that never comes
-            _wasKilled = true;
-            _watch.Kill();
-        }
+            if (await LosesMemoryBeforeAsync(_resumed.Task).ConfigureAwait(false))
+            {
+                // CRIU waits for tasks that wait for memory that never comes
+                _wasKilled = true;
+                _watch.Kill();
+            }
 
-        var first = await Task.WhenAny(_resumed.Task, _restoring).ConfigureAwait(false);
-        await come.CancelAsync().ConfigureAwait(false);
-        await death.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
-        await first.ConfigureAwait(false);
+            var first = await Task.WhenAny(_resumed.Task, _restoring).ConfigureAwait(false);
+            await first.ConfigureAwait(false);
+        }
+        finally
+        {
+            await come.CancelAsync().ConfigureAwait(false);
+            await death.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        }
     }
 
     /// <summary>
@@ -171,8 +199,15 @@ internal sealed class HeldTree : IAsyncDisposable
         }
 
         await Task.Delay(GiveUpLimit, cancellationToken).ConfigureAwait(false);
+        _gaveUp = true;
         _criu.Kill();
     }
+
+    /// <summary>
+    /// Whether it died before CRIU let it run: CRIU had to be given up, and has not logged that it resumed the tasks. Only when
+    /// <see cref="ResumeAsync"/> has failed; false where the log does not tell.
+    /// </summary>
+    public bool DiedHeld => _gaveUp && _logTells && CriuLastWord.OfRestore(_logDirectory) != true;
 
     /// <summary>Whether the giving of memory fails before something else comes, or CRIU ends.</summary>
     private async Task<bool> LosesMemoryBeforeAsync(Task awaited)

@@ -54,6 +54,8 @@ internal static class TreeResumption
                 return true;
             case TreeHold.Unknown:
                 throw CannotTell(held.Tree.RootPid, exception);
+            case null when held.DiedHeld:
+                return false;
             // Had CRIU undone the restore, or not been told yet, the tree would not have run. It may have, and has ended.
             case null when exception is CriuException { IsPastReturn: true, Kind: not CriuFailure.Refused }:
                 await recorder.WarnAsync($"The tree was resumed and has ended since; CRIU failed meanwhile: {exception.Message}").ConfigureAwait(false);

@@ -29,6 +29,7 @@ internal sealed partial class Handover : ILastStep
     private readonly CommitGate _gate;
     private readonly MigrationRequest _request;
     private readonly Stopwatch _frozen = new();
+    private readonly TaskCompletionSource _decided = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private TreeWatch? _tree;
     private int _endedBefore;
 
@@ -83,9 +84,17 @@ internal sealed partial class Handover : ILastStep
                 return;
             }
 
-            await DumpAndPrepareAsync(criu, config, lastClientImagesPath).ConfigureAwait(false);
-            await SeeTreeDieAsync().ConfigureAwait(false);
-            await CommitAsync().ConfigureAwait(false);
+            var dump = DumpAndPrepareAsync(criu, config, lastClientImagesPath);
+            try
+            {
+                await SeeTreeDieAsync(dump).ConfigureAwait(false);
+                await CommitAsync().ConfigureAwait(false);
+            }
+            finally
+            {
+                await ((Task)dump).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+            }
+
             await _recorder.EnterIfPossibleAsync(MigrationState.Completed).ConfigureAwait(false);
         }
         finally
@@ -185,6 +194,7 @@ internal sealed partial class Handover : ILastStep
         if (!_gate.TryClose())
             throw _gate.Reason ?? new PhaulException(PhaulErrorId.Cancelled, "The migration was called off");
         IsCommitted = true;
+        _decided.TrySetResult();
     }
 
     /// <summary>CRIU failed after the commit was decided. What it did to the tree decides what happens.</summary>
@@ -206,6 +216,30 @@ internal sealed partial class Handover : ILastStep
             "CRIU ended while it was killing the dumped tree. The rest was killed by Phaul, since a part of a tree is no program; " +
             "those processes may have run for a moment after the dump.").ConfigureAwait(false);
         _tree.Kill();
+    }
+
+    /// <summary>
+    /// CRIU ends when the kernel has taken back all memory of what it killed, 0.1 s a GiB after nothing of it can run any more: that is
+    /// not waited for, unless CRIU fails.
+    /// </summary>
+    private async Task SeeTreeDieAsync(Task dump)
+    {
+        if (await Task.WhenAny(dump, _decided.Task).ConfigureAwait(false) == _decided.Task && !HasNetworkFiles)
+        {
+            using var settled = new CancellationTokenSource();
+            var ending = _tree!.WaitAllEndingAsync(DeathLimit, settled.Token);
+            await Task.WhenAny(dump, ending).ConfigureAwait(false);
+            await settled.CancelAsync().ConfigureAwait(false);
+            await ((Task)ending).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+            if (ending is { IsCompletedSuccessfully: true, Result: true })
+            {
+                await SeeTreeDieAsync().ConfigureAwait(false);
+                return;
+            }
+        }
+
+        await dump.ConfigureAwait(false);
+        await SeeTreeDieAsync().ConfigureAwait(false);
     }
 
     private async Task SeeTreeDieAsync()

@@ -41,8 +41,8 @@ internal static class RequestRules
             !LeavesMemoryBehind(request.Mode) || !request.EagerRestore,
             $"{request.Mode} and EagerRestore exclude each other.", "Leave one of them out.");
         Require(
-            !request.CollapseMemory || request.Mode is MigrationMode.StopAndCopy or MigrationMode.PostCopy,
-            $"CollapseMemory is for StopAndCopy and PostCopy, not for {request.Mode}: in iterations, a huge page is sent again as a whole whatever of it was written.",
+            !request.CollapseMemory || request.Mode is MigrationMode.StopAndCopy or MigrationMode.Prefetch or MigrationMode.PostCopy,
+            $"CollapseMemory is for StopAndCopy, Prefetch and PostCopy, not for {request.Mode}: where the kernel tells what was written, a huge page is sent again as a whole.",
             "Name one of these modes, or leave CollapseMemory out.");
     }
 

@@ -20,6 +20,7 @@ internal sealed partial class SourceRun(
     StateDirectory records)
 {
     private static readonly TimeSpan LinkLossLimit = TimeSpan.FromSeconds(2);
+    private const long WorthMentioning = 16 << 20;
     private static readonly TimeSpan CollapseLimit = TimeSpan.FromMinutes(1);
 
     private readonly CommitDelivery _delivery = new(request, recorder);
@@ -139,13 +140,15 @@ internal sealed partial class SourceRun(
         remote.ExpectedBytes = preflight.MemoryBytes;
         remote.MemoryFollows = preflight.Mode == MigrationMode.PostCopy;
         var cost = Iterates
-            ? await HandOverCost.MeasuredAsync(records, remote.Connection.Peer.HostName, gate.CallOffToken).ConfigureAwait(false)
+            ? await HandOverCost.MeasuredAsync(
+                records, remote.Connection.Peer.HostName, prefetch is null ? MigrationMode.PreCopy : MigrationMode.Prefetch, gate.CallOffToken)
+                .ConfigureAwait(false)
             : null;
         await new PhaulClient(_lastStep, remote, Config(criuSocket, lateSocket, remote) with
         {
             HandOverCost = cost,
             Prefetch = prefetch,
-            IterationsEnded = prefetch is null ? null : () => BeginRelay(relay, prefetch),
+            IterationsEnded = prefetch is null ? null : () => EndPrefetchAsync(relay, prefetch),
             PageByteCounter = () => PageBytes,
         })
             .MigrateAsync(iteration => RecordAsync(iteration, remote), gate.CallOffToken).ConfigureAwait(false);
@@ -167,8 +170,10 @@ internal sealed partial class SourceRun(
     };
 
     // From now on the pages are CRIU's
-    private static void BeginRelay(PageRelay relay, MemoryPrefetch prefetch)
+    private async Task EndPrefetchAsync(PageRelay relay, MemoryPrefetch prefetch)
     {
+        if (prefetch.SwappedBytes > WorthMentioning)
+            await recorder.WarnAsync($"{prefetch.SwappedBytes >> 20} MiB are swapped out, and move while the program is frozen").ConfigureAwait(false);
         relay.Filter = prefetch.End();
         relay.Start();
     }

@@ -48,7 +48,8 @@ public sealed class MemoryPrefetchTests : IDisposable
         foreach (var (address, page) in found)
         {
             var now = new byte[page.Length];
-            Assert.Equal(page.Length, memory.Read(address, now));
+            Assert.Equal(page.Length, memory.Read(address, now, isAlone: true));
+            Assert.Equal(page.Length, memory.Read(address, now, isAlone: false));
             Assert.True(page.AsSpan().SequenceEqual(now), $"0x{address:x}");
         }
     }
@@ -58,7 +59,8 @@ public sealed class MemoryPrefetchTests : IDisposable
     {
         Skip.If(Environment.UserName != "root", "reading another process's pagemap takes root");
         using var memory = RunningMemory.TryOpen(Environment.ProcessId)!;
-        Assert.Equal(0, memory.Read(0x1000, new byte[4096]));
+        Assert.Equal(0, memory.Read(0x1000, new byte[4096], isAlone: true));
+        Assert.Equal(0, memory.Read(0x1000, new byte[4096], isAlone: false));
         Assert.Null(RunningMemory.TryOpen(int.MaxValue));
     }
 

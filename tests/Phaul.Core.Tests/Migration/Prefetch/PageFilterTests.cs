@@ -81,6 +81,24 @@ public sealed class PageFilterTests : IDisposable
         Assert.Throws<PhaulException>(() => new PageFilter(new SentPages(), PageServerFormat.Long).Pass(header, out _));
     }
 
+    [Theory]
+    [InlineData(true)]
+    [InlineData(false)]
+    public void AStackPointersPageIsNotLeftOut(bool isLazy)
+    {
+        var (sent, page) = (new SentPages(), new byte[PageSize]);
+        sent.Add(Owners[0], 0x1000, sent.HashOf(page));
+        var header = new byte[(int)PageServerFormat.Long];
+        new PageServerHeader(PageServerCommand.AddWithFlags, PagemapFlags.Present | (isLazy ? PagemapFlags.Lazy : 0), 1, 0x1000, Owners[0].OnWire)
+            .Write(header, PageServerFormat.Long);
+        var filter = new PageFilter(sent, PageServerFormat.Long);
+
+        var passed = filter.Pass([.. header, .. page], out _).Length + filter.Pass([.. header], out _).Length;
+
+        Assert.Equal(isLazy ? 1 : 0, filter.PagesSkipped);
+        Assert.InRange(passed, isLazy ? 0 : PageSize, isLazy ? 2 * header.Length : PageSize + header.Length);
+    }
+
     [Fact]
     public void APageOfZerosHasAHash() => Assert.NotEqual(UInt128.Zero, new SentPages().HashOf(new byte[PageSize]));
 
@@ -136,7 +154,7 @@ public sealed class PageFilterTests : IDisposable
             while (to < list.Count && list[to].Key == list[to - 1].Key + PageSize && random.Next(30) > 0)
                 to++;
             Header(stream, format, new PageServerHeader(
-                PageServerCommand.AddWithFlags, PagemapFlags.Present | (random.Next(2) == 0 ? PagemapFlags.Lazy : 0), (ulong)(to - from), list[from].Key, owner.OnWire));
+                PageServerCommand.AddWithFlags, PagemapFlags.Present | (to - from == 1 || random.Next(2) == 0 ? PagemapFlags.Lazy : 0), (ulong)(to - from), list[from].Key, owner.OnWire));
             for (; from < to; from++)
                 stream.Write(list[from].Value);
         }

@@ -1,5 +1,6 @@
 // Pre-copy where nobody tracks what is written: memory is read while the program runs, and what has changed since is found by comparing.
 
+using System.Diagnostics;
 using Phaul.Engines;
 using Phaul.Images;
 using Phaul.Images.Pages;
@@ -25,6 +26,7 @@ internal sealed class MemoryPrefetch : IDisposable
     private readonly SequenceReader _answers;
     private readonly byte[] _header;
     private readonly byte[] _buffer = new byte[MostPages * PageSize];
+    private readonly List<(int From, int Length, bool IsSame)> _runs = [];
     private SentPages _sent = new();
     private long _bytesSent;
 
@@ -40,6 +42,12 @@ internal sealed class MemoryPrefetch : IDisposable
 
     /// <summary>Bytes of the page stream so far.</summary>
     public long BytesSent => Interlocked.Read(ref _bytesSent);
+
+    /// <summary>What reading and comparing took of the last round, without the sending.</summary>
+    public TimeSpan ComparingTime { get; private set; }
+
+    /// <summary>What was swapped out in the last round: it moves while the program is frozen.</summary>
+    public long SwappedBytes { get; private set; }
 
     /// <summary>For CRIU's dump; null as long as there are rounds.</summary>
     public PageFilter? Filter { get; private set; }
@@ -65,7 +73,8 @@ internal sealed class MemoryPrefetch : IDisposable
         using var writer = new SequenceWriter(_channel);
         var next = _sent.Next();
         var owners = new HashSet<PageOwner>();
-        var (scanned, written) = (0L, 0L);
+        var (scanned, written, swapped) = (0L, 0L, 0L);
+        var comparing = new Stopwatch();
         foreach (var member in ProcessTree.Capture(_rootPid).Members)
         {
             using var process = ProcessDescriptor.TryOpen(member.Pid);
@@ -81,12 +90,25 @@ internal sealed class MemoryPrefetch : IDisposable
                 if (!owners.Add(owner))
                     continue;
                 await WriteAsync(writer, new PageServerHeader(PageServerCommand.Open, PagemapFlags.None, 0, 0, owner.OnWire), cancellationToken).ConfigureAwait(false);
-                foreach (var (address, pages) in memory.Runs(MostPages))
+                foreach (var (start, pages, isAlone) in memory.Runs(MostPages, cancellationToken))
                 {
-                    int length = memory.Read(address, _buffer.AsSpan(0, pages * PageSize));
-                    scanned += length / PageSize;
-                    written += await SendAsync(writer, owner, address, length, next, cancellationToken).ConfigureAwait(false);
+                    ulong end = start + (ulong)(pages * PageSize);
+                    for (var address = start; address < end;)
+                    {
+                        cancellationToken.ThrowIfCancellationRequested();
+                        comparing.Start();
+                        int length = memory.Read(address, _buffer.AsSpan(0, (int)(end - address)), isAlone);
+                        var runs = Compare(owner, address, length, next);
+                        comparing.Stop();
+                        written += await SendAsync(writer, owner, address, runs, cancellationToken).ConfigureAwait(false);
+                        scanned += length / PageSize;
+                        // One that cannot be read is CRIU's
+                        address += (ulong)(length > 0 ? length : PageSize);
+                    }
                 }
+
+                swapped += memory.SwappedPages;
+                _sent.Remove(owner);
             }
             catch (Exception exception) when (exception is NativeException or IOException or UnauthorizedAccessException)
             {
@@ -106,44 +128,47 @@ internal sealed class MemoryPrefetch : IDisposable
         if (!await _answers.ReadExactlyAsync(new byte[sizeof(int)], cancellationToken).ConfigureAwait(false))
             throw new PhaulException(PhaulErrorId.PageTransferFailed, "The destination ended the page stream before it had everything");
         _sent = next;
+        SwappedBytes = swapped * PageSize;
+        ComparingTime = comparing.Elapsed;
         return new DumpStatistics { PagesScanned = scanned, PagesSkippedParent = scanned - written, PagesWritten = written };
     }
 
-    /// <summary>Sends a run: changed pages with their contents, the others as holes.</summary>
-    /// <returns>How many were sent.</returns>
-    private async ValueTask<long> SendAsync(
-        SequenceWriter writer, PageOwner owner, ulong address, int length, SentPages next, CancellationToken cancellationToken)
+    /// <summary>Enters what was read, and finds out what the destination has of it.</summary>
+    private List<(int From, int Length, bool IsSame)> Compare(PageOwner owner, ulong address, int length, SentPages next)
     {
-        var (written, from) = (0L, 0);
-        var fromIsSame = false;
-        for (int at = 0; at <= length; at += PageSize)
+        _runs.Clear();
+        for (int at = 0; at < length; at += PageSize)
         {
-            var isSame = false;
-            if (at < length)
-            {
-                var hash = _sent.HashOf(_buffer.AsSpan(at, PageSize));
-                isSame = _sent.Has(owner, address + (ulong)at, hash);
-                next.Add(owner, address + (ulong)at, hash);
-            }
+            var hash = _sent.HashOf(_buffer.AsSpan(at, PageSize));
+            bool isSame = _sent.Has(owner, address + (ulong)at, hash);
+            next.Add(owner, address + (ulong)at, hash);
+            if (_runs.Count > 0 && _runs[^1].IsSame == isSame)
+                _runs[^1] = _runs[^1] with { Length = _runs[^1].Length + PageSize };
+            else
+                _runs.Add((at, PageSize, isSame));
+        }
 
-            if (at > from && (at == length || isSame != fromIsSame))
-            {
-                int pages = (at - from) / PageSize;
-                var flags = fromIsSame ? PagemapFlags.InParent : PagemapFlags.Present | PagemapFlags.Lazy;
-                await WriteAsync(
-                    writer, new PageServerHeader(PageServerCommand.AddWithFlags, flags, (ulong)pages, address + (ulong)from, owner.OnWire), cancellationToken)
-                    .ConfigureAwait(false);
-                if (!fromIsSame)
-                {
-                    await writer.WriteAsync(_buffer.AsMemory(from, at - from), cancellationToken).ConfigureAwait(false);
-                    Interlocked.Add(ref _bytesSent, at - from);
-                    written += pages;
-                }
+        return _runs;
+    }
 
-                from = at;
-            }
-
-            fromIsSame = isSame;
+    /// <summary>Sends what was read: changed pages with their contents, the others as holes.</summary>
+    /// <returns>How many pages were sent.</returns>
+    private async ValueTask<long> SendAsync(
+        SequenceWriter writer, PageOwner owner, ulong address, List<(int From, int Length, bool IsSame)> runs, CancellationToken cancellationToken)
+    {
+        long written = 0;
+        foreach (var (from, length, isSame) in runs)
+        {
+            int pages = length / PageSize;
+            var flags = isSame ? PagemapFlags.InParent : PagemapFlags.Present | PagemapFlags.Lazy;
+            await WriteAsync(
+                writer, new PageServerHeader(PageServerCommand.AddWithFlags, flags, (ulong)pages, address + (ulong)from, owner.OnWire), cancellationToken)
+                .ConfigureAwait(false);
+            if (isSame)
+                continue;
+            await writer.WriteAsync(_buffer.AsMemory(from, length), cancellationToken).ConfigureAwait(false);
+            Interlocked.Add(ref _bytesSent, length);
+            written += pages;
         }
 
         return written;

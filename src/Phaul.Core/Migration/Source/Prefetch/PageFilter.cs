@@ -21,6 +21,7 @@ internal sealed class PageFilter(SentPages sent, PageServerFormat format)
     private PageServerHeader _header;
     private ulong _pagesLeft;
     private PageOwner _owner;
+    private bool _passesAll;
     private bool _runIsSame;
     private ulong _runPages;
     private ulong _runAddress;
@@ -32,7 +33,7 @@ internal sealed class PageFilter(SentPages sent, PageServerFormat format)
 
     /// <summary>Takes the next part of the stream, which may end anywhere.</summary>
     /// <param name="input">As CRIU wrote it.</param>
-    /// <param name="expectsAnswer">CRIU waits for an answer now: what there is must be sent.</param>
+    /// <param name="expectsAnswer">CRIU waits for an answer now, and sends nothing before it has it: what there is must be sent.</param>
     /// <returns>What to send; valid until the next call.</returns>
     /// <exception cref="PhaulException">PageTransferFailed: CRIU's pages are of somebody unheard of.</exception>
     public ReadOnlyMemory<byte> Pass(ReadOnlySpan<byte> input, out bool expectsAnswer)
@@ -80,6 +81,8 @@ internal sealed class PageFilter(SentPages sent, PageServerFormat format)
         {
             case PageServerCommand.Add:
             case PageServerCommand.AddWithFlags when _header.Flags.HasFlag(PagemapFlags.Present):
+                // The pages at the stack pointers, which CRIU wants to be there at once (criu/mem.c, is_stack): one by one, and not lazy
+                _passesAll = _header.Pages == 1 && !_header.Flags.HasFlag(PagemapFlags.Lazy);
                 _owner = PageOwner.FromWire(_header.Owner);
                 _pagesLeft = _header.Pages;
                 return false;
@@ -92,7 +95,7 @@ internal sealed class PageFilter(SentPages sent, PageServerFormat format)
     private void PassPage(ReadOnlySpan<byte> page)
     {
         ulong address = _header.Address + ((_header.Pages - _pagesLeft) * (ulong)PageSize);
-        bool isSame = sent.Has(_owner) && sent.Has(_owner, address, sent.HashOf(page));
+        bool isSame = !_passesAll && sent.Has(_owner) && sent.Has(_owner, address, sent.HashOf(page));
         if (_runPages > 0 && _runIsSame != isSame)
             EndRun();
         if (_runPages == 0)

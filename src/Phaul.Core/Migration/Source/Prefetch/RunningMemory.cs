@@ -8,8 +8,8 @@ using Phaul.Procfs;
 namespace Phaul;
 
 /// <summary>
-/// What a process has of its own: pages of private mappings that are in memory and not a file's. Those that are swapped out, shared, or
-/// that only CRIU can read are left to the dump.
+/// What a process has of its own: pages of private mappings without a file that are in memory. What is swapped out, shared, of a file
+/// (hugetlbfs is one, whose pages CRIU never looks for in a parent), or not readable is left to the dump.
 /// </summary>
 internal sealed class RunningMemory : IDisposable
 {
@@ -19,67 +19,99 @@ internal sealed class RunningMemory : IDisposable
     // Documentation/admin-guide/mm/pagemap.rst
     private const ulong Present = 1UL << 63;
     private const ulong OfFileOrShared = 1UL << 61;
+    private const ulong MappedHereAlone = 1UL << 56;
+    private const ulong Swapped = 1UL << 62;
     private static readonly ulong PageSize = (ulong)Environment.SystemPageSize;
 
     private readonly int _pid;
     private readonly SafeFileHandle _pagemap;
+    private readonly SafeFileHandle _memory;
 
-    private RunningMemory(int pid, SafeFileHandle pagemap) => (_pid, _pagemap) = (pid, pagemap);
+    private RunningMemory(int pid, SafeFileHandle pagemap, SafeFileHandle memory) => (_pid, _pagemap, _memory) = (pid, pagemap, memory);
+
+    /// <summary>Pages that are swapped out, as far as <see cref="Runs"/> has come.</summary>
+    public long SwappedPages { get; private set; }
 
     /// <summary>Opens it.</summary>
     /// <returns>Null: it has ended.</returns>
     /// <exception cref="UnauthorizedAccessException">It is not ours to read.</exception>
     public static RunningMemory? TryOpen(int pid)
     {
+        SafeFileHandle? pagemap = null;
         try
         {
-            return new RunningMemory(pid, File.OpenHandle($"/proc/{pid}/pagemap"));
+            pagemap = File.OpenHandle($"/proc/{pid}/pagemap");
+            return new RunningMemory(pid, pagemap, File.OpenHandle($"/proc/{pid}/mem"));
         }
-        catch (Exception exception) when (exception is FileNotFoundException or DirectoryNotFoundException)
+        catch (Exception exception)
         {
-            return null;
+            pagemap?.Dispose();
+            if (exception is FileNotFoundException or DirectoryNotFoundException)
+                return null;
+            throw;
         }
     }
 
-    /// <summary>Pages beside each other, ascending.</summary>
+    /// <summary>Pages beside each other, ascending, and all of them mapped here alone or none.</summary>
     /// <param name="mostPages">Of one run.</param>
-    public IEnumerable<(ulong Address, int Pages)> Runs(int mostPages)
+    /// <param name="cancellationToken">Ends it: a mapping can be terabytes of nothing.</param>
+    public IEnumerable<(ulong Address, int Pages, bool IsAlone)> Runs(int mostPages, CancellationToken cancellationToken)
     {
         var entries = new byte[EntriesAtOnce * EntrySize];
+        ulong last = 0;
         foreach (var mapping in ProcMapping.Read(ProcFileSystem.Host, _pid).Where(IsOwn))
         {
-            var (start, pages) = (mapping.Start, 0);
-            for (ulong at = mapping.Start; at < mapping.End;)
+            // Read in several pieces while it changes, the list may tell of one mapping twice
+            var (start, pages, isAlone) = (0UL, 0, false);
+            for (ulong at = Math.Max(mapping.Start, last); at < mapping.End;)
             {
+                cancellationToken.ThrowIfCancellationRequested();
                 int wanted = (int)Math.Min(EntriesAtOnce, (mapping.End - at) / PageSize);
                 int count = RandomAccess.Read(_pagemap, entries.AsSpan(0, wanted * EntrySize), (long)(at / PageSize * EntrySize)) / EntrySize;
                 if (count == 0)
                     break;
                 for (int i = 0; i < count; i++, at += PageSize)
                 {
-                    if ((BinaryPrimitives.ReadUInt64LittleEndian(entries.AsSpan(i * EntrySize)) & (Present | OfFileOrShared)) == Present)
+                    ulong entry = BinaryPrimitives.ReadUInt64LittleEndian(entries.AsSpan(i * EntrySize));
+                    bool isThere = (entry & (Present | OfFileOrShared)) == Present;
+                    bool alone = (entry & MappedHereAlone) != 0;
+                    SwappedPages += (entry & Swapped) != 0 ? 1 : 0;
+                    if (pages > 0 && (!isThere || alone != isAlone || pages == mostPages))
                     {
-                        if (pages == 0)
-                            start = at;
-                        if (++pages < mostPages)
-                            continue;
+                        yield return (start, pages, isAlone);
+                        pages = 0;
                     }
 
-                    if (pages > 0)
-                        yield return (start, pages);
-                    pages = 0;
+                    if (!isThere)
+                        continue;
+                    if (pages++ == 0)
+                        (start, isAlone) = (at, alone);
                 }
             }
 
             if (pages > 0)
-                yield return (start, pages);
+                yield return (start, pages, isAlone);
+            last = Math.Max(last, mapping.End);
         }
     }
 
     /// <summary>Reads, while it goes on writing: what is read of one page may be of two moments.</summary>
-    /// <returns>Bytes, of whole pages from the first on; fewer, or none, where the rest is not there any more or cannot be read.</returns>
+    /// <param name="address">Of the first page.</param>
+    /// <param name="buffer">Room for whole pages.</param>
+    /// <param name="isAlone">
+    /// No other process maps them. Of those that a fork has left to several, process_vm_readv(2) would have the kernel make a copy for
+    /// each (it pins what it reads, mm/gup.c, gup_must_unshare): they are read through /proc/PID/mem, which takes longer.
+    /// </param>
+    /// <returns>Bytes, of whole pages from the first on; fewer, or none, where the next is not there any more or cannot be read.</returns>
     /// <exception cref="NativeException">It is not ours to read, or the kernel does not allow it.</exception>
-    public unsafe int Read(ulong address, Span<byte> buffer)
+    /// <exception cref="UnauthorizedAccessException">Likewise.</exception>
+    public int Read(ulong address, Span<byte> buffer, bool isAlone)
+    {
+        long count = isAlone ? ReadAlone(address, buffer) : ReadShared(address, buffer);
+        return (int)((ulong)count / PageSize * PageSize);
+    }
+
+    private unsafe long ReadAlone(ulong address, Span<byte> buffer)
     {
         fixed (byte* to = buffer)
         {
@@ -87,18 +119,34 @@ internal sealed class RunningMemory : IDisposable
             var remote = new Libc.Vector { Base = (nint)address, Length = buffer.Length };
             nint count = Libc.ProcessRead(_pid, &local, 1, &remote, 1, 0);
             if (count >= 0)
-                return (int)((ulong)count / PageSize * PageSize);
+                return count;
         }
 
         var failure = Libc.Failure($"process_vm_readv({_pid})");
         return failure.Errno is Libc.Efault or Libc.Esrch or Libc.Enomem ? 0 : throw failure;
     }
 
-    /// <inheritdoc/>
-    public void Dispose() => _pagemap.Dispose();
+    private long ReadShared(ulong address, Span<byte> buffer)
+    {
+        try
+        {
+            return RandomAccess.Read(_memory, buffer, (long)address);
+        }
+        catch (IOException)
+        {
+            // EIO: nothing is mapped there any more
+            return 0;
+        }
+    }
 
-    // Huge pages of hugetlbfs are CRIU's to dump, and what the kernel maps by itself is of this host
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        _pagemap.Dispose();
+        _memory.Dispose();
+    }
+
+    // What the kernel maps by itself ([vdso], [vvar]) is of this host
     private static bool IsOwn(ProcMapping mapping) =>
-        !mapping.IsShared && mapping.Permissions[0] == 'r' && !mapping.Path.StartsWith("[v", StringComparison.Ordinal)
-        && !mapping.Path.StartsWith("/anon_hugepage", StringComparison.Ordinal);
+        mapping is { IsShared: false, Inode: 0 } && mapping.Permissions[0] == 'r' && !mapping.Path.StartsWith("[v", StringComparison.Ordinal);
 }

@@ -7,12 +7,12 @@ using Phaul.Images.Pages;
 namespace Phaul;
 
 /// <summary>
-/// The pages of one round: 16 bytes for each. Two pages are taken for the same if their 128-bit hashes are, which begin with a number
+/// The pages of one round: 16 bytes for each, in blocks. Two pages are taken for the same if their 128-bit hashes are, which begin with a number
 /// that no program can know: of a million million pages, the chance that two others agree is one in 10^14.
 /// </summary>
 internal sealed class SentPages
 {
-    private const int BlockPages = 512;
+    private const int BlockPages = 64;
     private static readonly ulong BlockSize = (ulong)BlockPages * (ulong)Environment.SystemPageSize;
 
     private readonly long _seed;
@@ -40,8 +40,11 @@ internal sealed class SentPages
     public bool Has(PageOwner owner, ulong address, UInt128 hash) =>
         _owners.TryGetValue(owner, out var blocks) && blocks.TryGetValue(address / BlockSize, out var block) && block[IndexOf(address)] == hash;
 
-    /// <summary>Whether there is any page of an owner.</summary>
+    /// <summary>Whether there is any page of an owner: of others no page need be hashed.</summary>
     public bool Has(PageOwner owner) => _owners.ContainsKey(owner);
+
+    /// <summary>Forgets an owner.</summary>
+    public void Remove(PageOwner owner) => _owners.Remove(owner);
 
     /// <summary>Enters a page.</summary>
     public void Add(PageOwner owner, ulong address, UInt128 hash)
