@@ -26,6 +26,22 @@ Describe 'Migrations' -Skip:([bool]$obstacle) {
         Set-LabLink $lab off
     }
 
+    It 'iterates where the kernel tracks nothing' {
+        $programs += $counter = Start-Program $lab a counter, 16, 10
+        $objects = Get-FromHost $lab a '$result = Get-Process counter | Invoke-PhaulMigration -ComputerName 10.77.0.2 -Mode Prefetch -Confirm:$false'
+
+        $result = $objects[-1]
+        $result.State | Should -Be 'Completed'
+        $result.Mode | Should -Be 'Prefetch'
+        $iterations = $objects[0..($objects.Count - 2)]
+        $iterations.Count | Should -BeGreaterThan 1
+        $iterations[0].FrozenTime | Should -Be ([timespan]::Zero)
+        $iterations[-1].FrozenTime | Should -BeGreaterThan ([timespan]::Zero)
+        $iterations[-1].PagesSkipped | Should -BeGreaterThan $iterations[-1].PagesWritten
+        Assert-Continuity $counter
+        Test-OnHost $lab b $counter.Id | Should -BeTrue
+    }
+
     It 'moves a process from the pipeline, and emits its iterations and one result' {
         $programs += $counter = Start-Program $lab a counter, 16, 10
         $objects = Get-FromHost $lab a '$result = Get-Process counter | Invoke-PhaulMigration -ComputerName 10.77.0.2 -Confirm:$false -WarningAction Ignore'

@@ -20,21 +20,21 @@ internal static class MigrateCommand
         var mode = ModeOption.Create();
         var bandwidth = Quantities.Size("--bandwidth-limit", "Bytes a second, 64K at least, before the program is frozen, such as 100M; memory that follows in post-copy is not limited", LeastBandwidth);
         var limitFrozen = new Option<bool>("--limit-frozen-part") { Description = "Apply --bandwidth-limit while the program is frozen, too" };
-        var maxDowntime = Quantities.Span("--max-downtime", "Pre-copy, hybrid: hand over as soon as the predicted downtime fits, such as 500ms");
-        var maxIterations = Quantities.Number("--max-iterations", "Pre-copy: at most so many iterations", convergenceDefaults.MaxIterations, 1, 1000);
-        var minPages = Quantities.Number("--min-pages", "Pre-copy: hand over once an iteration writes fewer pages", convergenceDefaults.MinPages, 0, long.MaxValue);
+        var maxDowntime = Quantities.Span("--max-downtime", "Pre-copy, prefetch, hybrid: hand over as soon as the predicted downtime fits, such as 500ms");
+        var maxIterations = Quantities.Number("--max-iterations", "Pre-copy, prefetch, hybrid: at most so many iterations", convergenceDefaults.MaxIterations, 1, 1000);
+        var minPages = Quantities.Number("--min-pages", "Pre-copy, prefetch, hybrid: hand over once an iteration writes fewer pages", convergenceDefaults.MinPages, 0, long.MaxValue);
         var maxGrowth = Quantities.Number(
-            "--max-growth", "Pre-copy: hand over once an iteration writes so many pages more than the one before", convergenceDefaults.MaxGrowth, 0,
+            "--max-growth", "Pre-copy, prefetch, hybrid: hand over once an iteration writes so many pages more than the one before", convergenceDefaults.MaxGrowth, 0,
             long.MaxValue);
         var maxFrozen = Quantities.Span("--max-frozen", "Roll back if the program stays frozen for longer [default: 5m]");
         var connectTimeout = Quantities.Span("--connect-timeout", "Time allowed to connect and authenticate [default: 15s]");
         var peerTimeout = Quantities.Span("--peer-timeout", "A destination that is silent for so long is taken for lost [default: 15s]");
         var keepImages = new Option<bool>("--keep-images") { Description = "Keep images and logs on both hosts after success" };
-        var autoDedup = new Option<bool>("--auto-dedup") { Description = "Pre-copy: free on the destination's disk what a later iteration has overwritten" };
+        var autoDedup = new Option<bool>("--auto-dedup") { Description = "Pre-copy, prefetch, hybrid: free on the destination's disk what a later iteration has overwritten" };
         var eagerRestore = new Option<bool>("--eager-restore") { Description = "Read all memory back before the program runs; by default most of it follows" };
         var collapseMemory = new Option<bool>("--collapse-memory")
         {
-            Description = "Stop-and-copy and post-copy: gather memory into huge pages before the freeze, which shortens that of many gigabytes",
+            Description = "Stop-and-copy, prefetch and post-copy, each named with --mode: gather memory into huge pages before the freeze, which shortens that of many gigabytes",
         };
         var compression = new Option<CompressionMode>("--compression")
         {

@@ -99,9 +99,10 @@ public sealed class PhaulClient
         }
     }
 
-    // Not known yet, but as long as the last round's it will take to compare everything once more
-    private TimeSpan? HandOverCost => _config.HandOverCost
-        ?? (_config.Prefetch is { } prefetch ? ConvergencePolicy.DefaultFixedCost + prefetch.ComparingTime : null);
+    // Comparing everything once more will take about as long as in the last round
+    private TimeSpan? HandOverCost => _config.Prefetch is { } prefetch
+        ? (_config.HandOverCost ?? ConvergencePolicy.DefaultFixedCost) + prefetch.ComparingTime
+        : _config.HandOverCost;
 
     private DumpStatistics FinalStatistics(string images)
     {

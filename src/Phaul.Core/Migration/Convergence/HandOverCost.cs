@@ -14,16 +14,14 @@ internal static class HandOverCost
     /// <summary>The median of the last hand-overs after iterations from here to a host; of two the lower, for one may have met with an accident.</summary>
     /// <param name="directory">The source's records.</param>
     /// <param name="host">The destination, as it calls itself.</param>
-    /// <param name="mode">How memory moved: where it was compared, that is in it.</param>
     /// <param name="cancellationToken">Ends the reading.</param>
     /// <returns>Null: there was none that can still be read.</returns>
-    public static async Task<TimeSpan?> MeasuredAsync(
-        StateDirectory directory, string host, MigrationMode mode = MigrationMode.PreCopy, CancellationToken cancellationToken = default)
+    public static async Task<TimeSpan?> MeasuredAsync(StateDirectory directory, string host, CancellationToken cancellationToken = default)
     {
         var costs = new List<TimeSpan>();
         foreach (var id in Latest(directory))
         {
-            if (await OfAsync(directory, id, host, mode, cancellationToken).ConfigureAwait(false) is { } cost)
+            if (await OfAsync(directory, id, host, cancellationToken).ConfigureAwait(false) is { } cost)
                 costs.Add(cost);
             if (costs.Count == Wanted)
                 break;
@@ -45,15 +43,14 @@ internal static class HandOverCost
         }
     }
 
-    private static async Task<TimeSpan?> OfAsync(
-        StateDirectory directory, string id, string host, MigrationMode mode, CancellationToken cancellationToken)
+    private static async Task<TimeSpan?> OfAsync(StateDirectory directory, string id, string host, CancellationToken cancellationToken)
     {
         try
         {
             if (!directory.Sides(id).Contains(MigrationSide.Source))
                 return null;
             var contents = await JournalReader.ReadAsync(directory.JournalPath(id, MigrationSide.Source), cancellationToken).ConfigureAwait(false);
-            return contents.Records.OfType<Finished>().LastOrDefault() is { Result: var result } && result.DestinationHost == host && result.Mode == mode && IsOrdinary(contents.Records)
+            return contents.Records.OfType<Finished>().LastOrDefault() is { Result: var result } && result.DestinationHost == host && IsOrdinary(contents.Records)
                 ? Of(result, [.. contents.Records.OfType<IterationFinished>().Select(record => record.Iteration)])
                 : null;
         }
@@ -74,7 +71,7 @@ internal static class HandOverCost
     /// <returns>Null: it did not complete, or was none after iterations whose memory all went while it was frozen.</returns>
     public static TimeSpan? Of(PhaulMigrationResult result, IReadOnlyList<PhaulIteration> iterations)
     {
-        if (result is not { State: MigrationState.Completed, Mode: MigrationMode.PreCopy or MigrationMode.Prefetch, Downtime: { } downtime })
+        if (result is not { State: MigrationState.Completed, Mode: MigrationMode.PreCopy, Downtime: { } downtime })
             return null;
         var preDumps = iterations.Where(iteration => iteration.Kind == IterationKind.PreDump).ToArray();
         if (preDumps.Length == 0 || iterations.LastOrDefault(iteration => iteration.Kind == IterationKind.FinalDump) is not { } final)

@@ -54,7 +54,7 @@ public sealed record MigrationRequest
     public int MaxFailedImages { get; init; } = 3;
 
     /// <summary>
-    /// Pre-copy: free on the destination's disk what a later iteration has overwritten, so that memory is not held twice there.
+    /// In modes with iterations: free on the destination's disk what a later iteration has overwritten, so that memory is not held twice there.
     /// </summary>
     public bool AutoDedup { get; init; }
 

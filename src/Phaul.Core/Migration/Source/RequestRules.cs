@@ -33,16 +33,16 @@ internal static class RequestRules
         Require(
             !LeavesMemoryBehind(request.Mode) || !(request.Options.TcpEstablished || request.Options.LinkRemap),
             $"{request.Mode} cannot move established connections or remapped links: CRIU lets the network and its links go before the memory has followed.",
-            "Use PreCopy or StopAndCopy, or leave out TcpEstablished and LinkRemap (TcpClose closes the connections).");
+            "Use PreCopy, Prefetch or StopAndCopy, or leave out TcpEstablished and LinkRemap (TcpClose closes the connections).");
         Require(
             !LeavesMemoryBehind(request.Mode) || request.Local is null,
-            $"{request.Mode} cannot be combined with an engine of your own: memory that follows is Phaul's affair.", "Use PreCopy or StopAndCopy.");
+            $"{request.Mode} cannot be combined with an engine of your own: memory that follows is Phaul's affair.", "Use PreCopy, Prefetch or StopAndCopy.");
         Require(
             !LeavesMemoryBehind(request.Mode) || !request.EagerRestore,
             $"{request.Mode} and EagerRestore exclude each other.", "Leave one of them out.");
         Require(
             !request.CollapseMemory || request.Mode is MigrationMode.StopAndCopy or MigrationMode.Prefetch or MigrationMode.PostCopy,
-            $"CollapseMemory is for StopAndCopy, Prefetch and PostCopy, not for {request.Mode}: where the kernel tells what was written, a huge page is sent again as a whole.",
+            $"CollapseMemory is for StopAndCopy, Prefetch and PostCopy, not for {request.Mode}: where the kernel tells what was written, a huge page is sent again as a whole, and Auto may choose PreCopy.",
             "Name one of these modes, or leave CollapseMemory out.");
     }
 

@@ -140,9 +140,7 @@ internal sealed partial class SourceRun(
         remote.ExpectedBytes = preflight.MemoryBytes;
         remote.MemoryFollows = preflight.Mode == MigrationMode.PostCopy;
         var cost = Iterates
-            ? await HandOverCost.MeasuredAsync(
-                records, remote.Connection.Peer.HostName, prefetch is null ? MigrationMode.PreCopy : MigrationMode.Prefetch, gate.CallOffToken)
-                .ConfigureAwait(false)
+            ? await HandOverCost.MeasuredAsync(records, remote.Connection.Peer.HostName, gate.CallOffToken).ConfigureAwait(false)
             : null;
         await new PhaulClient(_lastStep, remote, Config(criuSocket, lateSocket, remote) with
         {

@@ -55,6 +55,39 @@ public sealed class MemoryPrefetchTests : IDisposable
     }
 
     [SkippableFact]
+    public async Task WhatAForkSharesStaysShared()
+    {
+        Skip.If(Environment.UserName != "root", "reading another process's pagemap takes root");
+        await using var program = await CountingProgram.StartAsync(SharingScript);
+        await using ConnectedPair pair = await ConnectedPair.OverSocketPairAsync();
+        using var receiver = new PageReceiver(pair.Destination.OpenChannel(ChannelId.Pages), new PageReceiverOptions());
+        using var prefetch = new MemoryPrefetch(program.Pid, pair.Source.OpenChannel(ChannelId.Pages), PageServerFormat.Long);
+        int child = Processes.ChildrenOf(program.Pid).Single();
+        long before = SharedKibibytes(child);
+        Assert.InRange(before, 2048, long.MaxValue);
+
+        var receiving = receiver.ReceiveAsync(_temporary.MakeDirectory("0"), default);
+        var statistics = await prefetch.CopyAsync(default).Within();
+        await receiving.Within();
+
+        Assert.InRange(statistics.PagesWritten * 4, 2 * before, long.MaxValue);
+        // But for what the two have written meanwhile
+        Assert.InRange(SharedKibibytes(child), before * 3 / 4, before);
+    }
+
+    private const string SharingScript = """
+        exec 3<> <(:)
+        for ((k=0; k<40000; k++)); do a[k]=$((k * 7)); done
+        (while :; do read -t 1 -u 3; done) &
+        i=0
+        while :; do i=$((i+1)); echo $i >>"$0"; read -t 0.02 -u 3; done
+        """;
+
+    private static long SharedKibibytes(int pid) => File.ReadLines($"/proc/{pid}/smaps_rollup")
+        .Where(line => line.StartsWith("Shared_Dirty:", StringComparison.Ordinal))
+        .Sum(line => long.Parse(line.Split(' ', StringSplitOptions.RemoveEmptyEntries)[1], System.Globalization.CultureInfo.InvariantCulture));
+
+    [SkippableFact]
     public void WhatIsNotThereIsNotRead()
     {
         Skip.If(Environment.UserName != "root", "reading another process's pagemap takes root");
