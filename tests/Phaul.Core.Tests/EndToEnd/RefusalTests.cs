@@ -37,7 +37,7 @@ public sealed class RefusalTests(LabFixture lab) : EndToEndTest(lab)
         var precopy = Migrate(program, null, "--mode", "pre-copy");
         var message = await AssertFailsAsync(precopy, Refused, PhaulErrorId.CheckFailed, ProgramState.RunningOnSource);
         Assert.Contains("DirtyTracking", message);
-        Assert.Contains("--mode StopAndCopy", precopy.ErrorText);
+        Assert.Contains("--mode prefetch", precopy.ErrorText);
         Assert.DoesNotContain("PreCopying", precopy.States);
         await program.AssertRunsOnlyOnAsync(Lab.A, Story(precopy, server));
 
