@@ -9,7 +9,7 @@ namespace Phaul.Tests.EndToEnd;
 public abstract class EndToEndTest(LabFixture lab) : IAsyncLifetime
 {
     /// <summary>After so long without a word a peer is taken for lost: short, so that tests need not wait for long.</summary>
-    protected static readonly string[] PeerTimeout = ["--peer-timeout", "6s"];
+    protected static readonly string[] PeerTimeout = ["--peer-timeout", "4s"];
 
     private readonly List<IAsyncDisposable> _owned = [];
 

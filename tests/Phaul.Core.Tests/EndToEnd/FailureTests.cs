@@ -176,7 +176,7 @@ public sealed class FailureTests(LabFixture lab) : EndToEndTest(lab)
 
     private async Task<(TestProgram Program, PhaulRun Server, PhaulRun Migration)> BeginAsync(bool relayOnSource = false)
     {
-        var program = await StartOnAAsync("counter", "16", "20");
+        var program = await StartOnAAsync("counter", "8", "20");
         var server = await ServeAsync();
         Own(await SlowLink.StartAsync(relayOnSource ? Lab.A : Lab.B, Lab.B, Latency));
         await Lab.LimitAsync("50mbit");

@@ -87,11 +87,9 @@ public sealed record Fault(Actor Actor, Failing Failing, Moment Moment, TimeSpan
     [
         .. new[]
         {
-            At(Actor.SourcePhaul, Failing.ForGood, Moment.DestinationReceiving, Moment.SourceFreezing, Moment.SourceTreeGone),
-            At(Actor.SourceCriu, Failing.ForGood, Moment.SourceTransferring),
-            At(Actor.DestinationPhaul, Failing.ForGood, Moment.DestinationReceiving, Moment.DestinationPrepared, Moment.DestinationRunning),
-            At(Actor.DestinationPhaul, Failing.ForAWhile, Moment.DestinationReceiving),
-            At(Actor.LinkCut, Failing.ForAWhile, Moment.DestinationReceiving, Moment.DestinationPrepared),
+            At(Actor.SourcePhaul, Failing.ForGood, Moment.DestinationReceiving, Moment.SourceTreeGone),
+            At(Actor.DestinationPhaul, Failing.ForGood, Moment.DestinationReceiving, Moment.DestinationRunning),
+            At(Actor.LinkCut, Failing.ForAWhile, Moment.DestinationReceiving),
             At(Actor.DestinationDisk, Failing.ForGood, Moment.DestinationReceiving),
         }.SelectMany(faults => faults).Select(fault => fault with { Mode = MigrationMode.Prefetch }),
     ];

@@ -297,27 +297,28 @@ public sealed class FaultRun(LabFixture lab)
 
     private async Task HostsAreCleanAsync(string where)
     {
-        foreach (var host in (LabHost[])[lab.A, lab.B])
-        {
-            // One that has lost its server first finishes what it is at, and then undoes it
-            var criu = HostProcesses.Of(host, "criu");
-            for (var looks = 0; criu.Count > 0 && looks < 100; looks++, criu = HostProcesses.Of(host, "criu"))
-                await Task.Delay(100);
-            if (criu.Count > 0)
-                throw new InvalidOperationException($"left on {host.Name}: {string.Join(", ", criu)}");
-            await using var history = PhaulRun.Start(host, "history", "--newest", "1", "--state-directory", StateDirectory);
-            await history.ExitAsync();
-            // A destination that was never reached has no record
-            if (history.Events.Count == 0 && where == "a")
-                continue;
-            JsonElement last = history.Last("migration");
-            var isThere = last.GetProperty("programState").GetString() == (where == "a" ? "RunningOnSource" : where == "b" ? "RunningOnDestination" : "Gone");
-            if (!isThere || last.GetProperty("needsResolution").GetBoolean())
-                throw new InvalidOperationException($"the history of {host.Name} says otherwise: {last}");
-        }
-
+        await Task.WhenAll(IsCleanAsync(lab.A, where), IsCleanAsync(lab.B, where));
         if (where == "b" && Directory.GetDirectories(lab.A.PathOf($"{StateDirectory}/images")).Concat(Directory.GetDirectories(lab.B.PathOf($"{StateDirectory}/images"))).FirstOrDefault() is { } images)
             throw new InvalidOperationException($"images are left: {images}");
+    }
+
+    private static async Task IsCleanAsync(LabHost host, string where)
+    {
+        // One that has lost its server first finishes what it is at, and then undoes it
+        var criu = HostProcesses.Of(host, "criu");
+        for (var looks = 0; criu.Count > 0 && looks < 100; looks++, criu = HostProcesses.Of(host, "criu"))
+            await Task.Delay(100);
+        if (criu.Count > 0)
+            throw new InvalidOperationException($"left on {host.Name}: {string.Join(", ", criu)}");
+        await using var history = PhaulRun.Start(host, "history", "--newest", "1", "--state-directory", StateDirectory);
+        await history.ExitAsync();
+        // A destination that was never reached has no record
+        if (history.Events.Count == 0 && where == "a")
+            return;
+        JsonElement last = history.Last("migration");
+        var isThere = last.GetProperty("programState").GetString() == (where == "a" ? "RunningOnSource" : where == "b" ? "RunningOnDestination" : "Gone");
+        if (!isThere || last.GetProperty("needsResolution").GetBoolean())
+            throw new InvalidOperationException($"the history of {host.Name} says otherwise: {last}");
     }
 
     private async Task TidyAsync(TestProgram? program)
