@@ -1,7 +1,6 @@
 // Memory in huge pages before the freeze: what CRIU then walks while the program is frozen is a five-hundredth as much.
 
 using System.Diagnostics;
-using Microsoft.Win32.SafeHandles;
 using Phaul.Native;
 using Phaul.Procfs;
 
@@ -21,11 +20,7 @@ internal static class MemoryCollapse
 {
     private const int Collapse = 25; // MADV_COLLAPSE
     private const ulong HugePage = 2 << 20;
-    private const int EntrySize = sizeof(ulong); // of a page in /proc/PID/pagemap
-
-    // Of an entry's highest byte: present, of a file or shared, mapped here alone (Documentation/admin-guide/mm/pagemap.rst)
-    private const int HighBits = 0x80 | 0x20 | 0x01;
-    private const int OwnAndPresent = 0x80 | 0x01;
+    private const ulong OwnAndPresent = ProcPagemap.Present | ProcPagemap.MappedHereAlone;
     private static readonly ulong PageSize = (ulong)Environment.SystemPageSize;
 
     /// <summary>Does it.</summary>
@@ -47,7 +42,7 @@ internal static class MemoryCollapse
                 continue;
             try
             {
-                using var pagemap = File.OpenHandle($"/proc/{pid}/pagemap");
+                using var pagemap = ProcPagemap.Open(pid);
                 foreach (var (start, isWhole) in ProcMapping.Read(ProcFileSystem.Host, pid).Where(IsOwn).SelectMany(mapping => HugePagesIn(mapping, pagemap)))
                 {
                     cancellationToken.ThrowIfCancellationRequested();
@@ -77,16 +72,14 @@ internal static class MemoryCollapse
     /// The huge pages that have room in a mapping, and whether all of each is there, and the process's alone: what it shares with a child
     /// since a fork, or zeros that it has only read, would be copied.
     /// </summary>
-    private static IEnumerable<(ulong Start, bool IsWhole)> HugePagesIn(ProcMapping mapping, SafeFileHandle pagemap)
+    private static IEnumerable<(ulong Start, bool IsWhole)> HugePagesIn(ProcMapping mapping, ProcPagemap pagemap)
     {
-        var entries = new byte[HugePage / PageSize * EntrySize];
+        var entries = new ulong[HugePage / PageSize];
         for (var start = (mapping.Start + HugePage - 1) / HugePage * HugePage; start + HugePage <= mapping.End; start += HugePage)
         {
-            if (RandomAccess.Read(pagemap, entries, (long)(start / PageSize * EntrySize)) < entries.Length)
+            if (pagemap.Read(start, entries) < entries.Length)
                 yield break;
-            var isWhole = true;
-            for (var last = EntrySize - 1; isWhole && last < entries.Length; last += EntrySize)
-                isWhole = (entries[last] & HighBits) == OwnAndPresent;
+            var isWhole = Array.TrueForAll(entries, entry => (entry & (OwnAndPresent | ProcPagemap.OfFileOrShared)) == OwnAndPresent);
             yield return (start, isWhole);
         }
     }

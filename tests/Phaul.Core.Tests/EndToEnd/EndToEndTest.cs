@@ -66,6 +66,20 @@ public abstract class EndToEndTest(LabFixture lab) : IAsyncLifetime
     protected PhaulRun MigrateTo(LabHost host, TestProgram program, params string[] options) =>
         Own(PhaulRun.Start(host, ["migrate", $"{program.Pid}", "--state-directory", StateDirectory, .. PeerTimeout, .. options]));
 
+    /// <summary>Moves a program from a to b, where it runs then and nowhere else.</summary>
+    /// <param name="commandLine">The program and its operands.</param>
+    /// <param name="options">Of the migration.</param>
+    protected async Task<(TestProgram Program, PhaulRun Server, PhaulRun Migration)> MoveAsync(string commandLine, params string[] options)
+    {
+        var words = commandLine.Split(' ');
+        var program = await StartOnAAsync(words[0], words[1..]);
+        var server = await ServeAsync();
+        var migration = Migrate(program, null, options);
+        await AssertSucceedsAsync(migration);
+        await program.AssertRunsOnlyOnAsync(Lab.B, Story(migration, server));
+        return (program, server, migration);
+    }
+
     protected T Own<T>(T owned) where T : IAsyncDisposable
     {
         _owned.Add(owned);

@@ -16,13 +16,8 @@ public sealed class MoveTests(LabFixture lab) : EndToEndTest(lab)
     public async Task AProgramMoves(string commandLine, string options)
     {
         RequireLab();
-        var words = commandLine.Split(' ');
-        var program = await StartOnAAsync(words[0], words[1..]);
-        var server = await ServeAsync();
         // Uncompressed, there are no fewer bytes on the wire than in the pages
-        var migration = Migrate(program, null, ["--compression", "off", .. options.Split(' ', StringSplitOptions.RemoveEmptyEntries)]);
-        await AssertSucceedsAsync(migration);
-        await program.AssertRunsOnlyOnAsync(Lab.B, Story(migration, server));
+        var (program, server, migration) = await MoveAsync(commandLine, ["--compression", "off", .. options.Split(' ', StringSplitOptions.RemoveEmptyEntries)]);
 
         Assert.Equal(["Connecting", "Checking", "Freezing", "Transferring", "Committing", "Completed"], migration.States);
         await server.WaitForStateAsync(MigrationState.Running);

@@ -20,12 +20,7 @@ public sealed class PostCopyTests(LabFixture lab) : EndToEndTest(lab)
     public async Task AProgramMovesBeforeItsMemory(string commandLine)
     {
         RequirePostCopy();
-        var words = commandLine.Split(' ');
-        var program = await StartOnAAsync(words[0], words[1..]);
-        var server = await ServeAsync();
-        var migration = Migrate(program, null, "--mode", "post-copy");
-        await AssertSucceedsAsync(migration);
-        await program.AssertRunsOnlyOnAsync(Lab.B, Story(migration, server));
+        var (program, _, migration) = await MoveAsync(commandLine, "--mode", "post-copy");
 
         Assert.Equal(["Connecting", "Checking", "Freezing", "Transferring", "Committing", "Completed"], migration.States);
         var result = migration.Last("result");

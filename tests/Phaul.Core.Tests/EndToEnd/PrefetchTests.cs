@@ -24,18 +24,13 @@ public sealed class PrefetchTests(LabFixture lab) : EndToEndTest(lab)
     public async Task AProgramMoves(string commandLine, string options)
     {
         RequireLab();
-        var words = commandLine.Split(' ');
-        var program = await StartOnAAsync(words[0], words[1..]);
-        var server = await ServeAsync();
-        var migration = Migrate(program, null, ["--mode", "prefetch", .. options.Split(' ', StringSplitOptions.RemoveEmptyEntries)]);
-        await AssertSucceedsAsync(migration);
-        await program.AssertRunsOnlyOnAsync(Lab.B, Story(migration, server));
+        var (program, _, migration) = await MoveAsync(commandLine, ["--mode", "prefetch", .. options.Split(' ', StringSplitOptions.RemoveEmptyEntries)]);
 
         Assert.Equal(["Connecting", "Checking", "PreCopying", "Freezing", "Transferring", "Committing", "Completed"], migration.States);
         Assert.Equal("Prefetch", migration.Last("result").GetProperty("mode").GetString());
         var iterations = migration.Events.Where(line => line.GetProperty("event").GetString() == "iteration").ToArray();
         Assert.All(iterations[..^1], iteration => Assert.Equal(0, iteration.GetProperty("frozenMilliseconds").GetDouble()));
-        if (words[0] == "counter")
+        if (program.Name == "counter")
             Assert.InRange(Pages(iterations[^1]), 0, Pages(iterations[0]) / 4);
         Assert.Empty(Directory.GetDirectories(Lab.B.PathOf($"{StateDirectory}/images")));
     }

@@ -233,7 +233,7 @@ internal sealed partial class Handover : ILastStep
             await ((Task)ending).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
             if (ending is { IsCompletedSuccessfully: true, Result: true })
             {
-                await SeeTreeDieAsync().ConfigureAwait(false);
+                await RememberDeathAsync().ConfigureAwait(false);
                 return;
             }
         }
@@ -250,6 +250,11 @@ internal sealed partial class Handover : ILastStep
             : await _tree!.WaitAllEndingAsync(DeathLimit, CancellationToken.None).ConfigureAwait(false);
         if (!isGone)
             throw await StillThereAsync(_tree).ConfigureAwait(false);
+        await RememberDeathAsync().ConfigureAwait(false);
+    }
+
+    private async Task RememberDeathAsync()
+    {
         TreeIsGone = true;
         await _recorder.WriteIfPossibleAsync(new TreeGone(LatePages is not null), _request.Durable).ConfigureAwait(false);
     }

@@ -1,6 +1,7 @@
 // Takes out of CRIU's last dump what the destination has already.
 
 using System.Buffers;
+using System.Runtime.InteropServices;
 using Phaul.Images.Pages;
 
 namespace Phaul;
@@ -81,9 +82,9 @@ internal sealed class PageFilter(SentPages sent, PageServerFormat format)
         {
             case PageServerCommand.Add:
             case PageServerCommand.AddWithFlags when _header.Flags.HasFlag(PagemapFlags.Present):
-                // The pages at the stack pointers, which CRIU wants to be there at once (criu/mem.c, is_stack): one by one, and not lazy
-                _passesAll = _header.Pages == 1 && !_header.Flags.HasFlag(PagemapFlags.Lazy);
                 _owner = PageOwner.FromWire(_header.Owner);
+                // Of somebody unheard of; and the pages at the stack pointers, which CRIU wants to be there at once (criu/mem.c, is_stack): one by one, and not lazy
+                _passesAll = !sent.Has(_owner) || (_header.Pages == 1 && !_header.Flags.HasFlag(PagemapFlags.Lazy));
                 _pagesLeft = _header.Pages;
                 return false;
             default:
@@ -95,7 +96,7 @@ internal sealed class PageFilter(SentPages sent, PageServerFormat format)
     private void PassPage(ReadOnlySpan<byte> page)
     {
         ulong address = _header.Address + ((_header.Pages - _pagesLeft) * (ulong)PageSize);
-        bool isSame = !_passesAll && sent.Has(_owner) && sent.Has(_owner, address, sent.HashOf(page));
+        bool isSame = !_passesAll && sent.Has(_owner, address, sent.HashOf(page));
         if (_runPages > 0 && _runIsSame != isSame)
             EndRun();
         if (_runPages == 0)
@@ -130,7 +131,7 @@ internal sealed class PageFilter(SentPages sent, PageServerFormat format)
         }
         else
         {
-            header.Write(System.Runtime.InteropServices.MemoryMarshal.AsMemory(_output.WrittenMemory).Span[_runHeaderAt..], format);
+            header.Write(MemoryMarshal.AsMemory(_output.WrittenMemory).Span[_runHeaderAt..], format);
         }
 
         (_runPages, _runIsSame) = (0, false);

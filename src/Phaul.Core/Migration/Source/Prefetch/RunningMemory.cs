@@ -1,6 +1,5 @@
 // Reads the memory of a process that runs on and does not notice.
 
-using System.Buffers.Binary;
 using Microsoft.Win32.SafeHandles;
 using Phaul.Native;
 using Phaul.Procfs;
@@ -13,21 +12,14 @@ namespace Phaul;
 /// </summary>
 internal sealed class RunningMemory : IDisposable
 {
-    private const int EntrySize = sizeof(ulong); // of a page in /proc/PID/pagemap
     private const int EntriesAtOnce = 8192;
-
-    // Documentation/admin-guide/mm/pagemap.rst
-    private const ulong Present = 1UL << 63;
-    private const ulong OfFileOrShared = 1UL << 61;
-    private const ulong MappedHereAlone = 1UL << 56;
-    private const ulong Swapped = 1UL << 62;
     private static readonly ulong PageSize = (ulong)Environment.SystemPageSize;
 
     private readonly int _pid;
-    private readonly SafeFileHandle _pagemap;
+    private readonly ProcPagemap _pagemap;
     private readonly SafeFileHandle _memory;
 
-    private RunningMemory(int pid, SafeFileHandle pagemap, SafeFileHandle memory) => (_pid, _pagemap, _memory) = (pid, pagemap, memory);
+    private RunningMemory(int pid, ProcPagemap pagemap, SafeFileHandle memory) => (_pid, _pagemap, _memory) = (pid, pagemap, memory);
 
     /// <summary>Pages that are swapped out, as far as <see cref="Runs"/> has come.</summary>
     public long SwappedPages { get; private set; }
@@ -37,10 +29,10 @@ internal sealed class RunningMemory : IDisposable
     /// <exception cref="UnauthorizedAccessException">It is not ours to read.</exception>
     public static RunningMemory? TryOpen(int pid)
     {
-        SafeFileHandle? pagemap = null;
+        ProcPagemap? pagemap = null;
         try
         {
-            pagemap = File.OpenHandle($"/proc/{pid}/pagemap");
+            pagemap = ProcPagemap.Open(pid);
             return new RunningMemory(pid, pagemap, File.OpenHandle($"/proc/{pid}/mem"));
         }
         catch (Exception exception)
@@ -57,7 +49,7 @@ internal sealed class RunningMemory : IDisposable
     /// <param name="cancellationToken">Ends it: a mapping can be terabytes of nothing.</param>
     public IEnumerable<(ulong Address, int Pages, bool IsAlone)> Runs(int mostPages, CancellationToken cancellationToken)
     {
-        var entries = new byte[EntriesAtOnce * EntrySize];
+        var entries = new ulong[EntriesAtOnce];
         ulong last = 0;
         foreach (var mapping in ProcMapping.Read(ProcFileSystem.Host, _pid).Where(IsOwn))
         {
@@ -67,15 +59,15 @@ internal sealed class RunningMemory : IDisposable
             {
                 cancellationToken.ThrowIfCancellationRequested();
                 int wanted = (int)Math.Min(EntriesAtOnce, (mapping.End - at) / PageSize);
-                int count = RandomAccess.Read(_pagemap, entries.AsSpan(0, wanted * EntrySize), (long)(at / PageSize * EntrySize)) / EntrySize;
+                int count = _pagemap.Read(at, entries.AsSpan(0, wanted));
                 if (count == 0)
                     break;
                 for (int i = 0; i < count; i++, at += PageSize)
                 {
-                    ulong entry = BinaryPrimitives.ReadUInt64LittleEndian(entries.AsSpan(i * EntrySize));
-                    bool isThere = (entry & (Present | OfFileOrShared)) == Present;
-                    bool alone = (entry & MappedHereAlone) != 0;
-                    SwappedPages += (entry & Swapped) != 0 ? 1 : 0;
+                    ulong entry = entries[i];
+                    bool isThere = (entry & (ProcPagemap.Present | ProcPagemap.OfFileOrShared)) == ProcPagemap.Present;
+                    bool alone = (entry & ProcPagemap.MappedHereAlone) != 0;
+                    SwappedPages += (entry & ProcPagemap.Swapped) != 0 ? 1 : 0;
                     if (pages > 0 && (!isThere || alone != isAlone || pages == mostPages))
                     {
                         yield return (start, pages, isAlone);
