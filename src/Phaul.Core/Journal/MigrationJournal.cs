@@ -123,8 +123,11 @@ public sealed class MigrationJournal : IAsyncDisposable
     public async ValueTask DisposeAsync()
     {
         await _turn.WaitAsync().ConfigureAwait(false);
+        var isFirst = !_disposed;
         _disposed = true;
         _turn.Release();
+        if (isFirst)
+            WriterLock.Release(Handle);
         await _file.DisposeAsync().ConfigureAwait(false);
     }
 

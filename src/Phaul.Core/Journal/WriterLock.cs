@@ -37,6 +37,17 @@ internal static unsafe class WriterLock
         return errno is Libc.Eacces or Libc.Eagain ? false : throw new NativeException("fcntl(F_OFD_SETLK)", errno);
     }
 
+    /// <summary>
+    /// Gives the lock back. Closing the file is not enough: a child that another thread has just forked has the open file description,
+    /// and so the lock, until it executes its program.
+    /// </summary>
+    public static void Release(SafeFileHandle file)
+    {
+        var wholeFile = new Libc.RecordLock { Type = Libc.LockTypeNone };
+        // It fails where there are no such locks, and none was taken; and the last descriptor ends it in any case.
+        _ = Libc.Fcntl(file, Libc.SetDescriptionLock, &wholeFile);
+    }
+
     /// <summary>Whether a writer has the lock. Takes nothing.</summary>
     /// <exception cref="NativeException">The file system has no such locks.</exception>
     public static bool IsHeld(SafeFileHandle file)

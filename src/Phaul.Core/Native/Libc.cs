@@ -28,8 +28,6 @@ internal static unsafe partial class Libc
     public const int Econnrefused = 111;
 
     public const int OpenReadOnly = 0;
-    public const int OpenReadWrite = 2;
-    public const int OpenCreate = 0x40;
     public const int OpenNonBlocking = 0x800;
     public const int OpenCloseOnExec = 0x80000;
     public const int DuplicateCloseOnExec = 1030; // F_DUPFD_CLOEXEC
@@ -69,10 +67,6 @@ internal static unsafe partial class Libc
     public const short SpawnSetSignalDefaults = 0x4;
     public const short SpawnSetSignalMask = 0x8;
     public const short SpawnNewSession = 0x80;
-
-    public const int LockExclusive = 2;
-    public const int LockNonBlocking = 4;
-    public const int LockRelease = 8;
 
     public const int GetDescriptionLock = 36; // F_OFD_GETLK
     public const int SetDescriptionLock = 37; // F_OFD_SETLK
@@ -201,9 +195,6 @@ internal static unsafe partial class Libc
 
     [LibraryImport(Library, EntryPoint = "link", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
     public static partial int Link(string existingPath, string newPath);
-
-    [LibraryImport(Library, EntryPoint = "flock", SetLastError = true)]
-    public static partial int Flock(int descriptor, int operation);
 
     [LibraryImport(Library, EntryPoint = "statvfs", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
     public static partial int StatVfs(string path, FileSystemStatus* status);

@@ -1,7 +1,9 @@
 // The writer: where it writes, what it refuses, and its lock.
 
+using System.Globalization;
 using System.Text.Json;
 using Phaul.Journal;
+using Phaul.Native;
 
 namespace Phaul.Tests.Journal;
 
@@ -94,6 +96,25 @@ public sealed class MigrationJournalTests : IDisposable
         await using var recovery = await MigrationJournal.OpenForRecoveryAsync(State, _id, MigrationSide.Source);
         Assert.True(JournalReader.IsWriterAlive(journal.Path));
         await Assert.ThrowsAsync<PhaulException>(() => MigrationJournal.OpenForRecoveryAsync(State, _id, MigrationSide.Source));
+    }
+
+    [Fact]
+    public async Task TheLockEndsWithTheWriterThoughAChildHasTheFileStill()
+    {
+        var journal = await MigrationJournal.CreateAsync(State, _id, MigrationSide.Source);
+        await journal.AppendAsync(Sample.Begun(_id));
+        // What a fork does on another thread: one more descriptor of the same open file, until the child executes its program.
+        var descriptor = Directory.EnumerateFileSystemEntries("/proc/self/fd")
+            .Single(link => new FileInfo(link).LinkTarget?.StartsWith(journal.Path, StringComparison.Ordinal) == true);
+        using (DescriptorDuplicate.OfNumber(int.Parse(Path.GetFileName(descriptor), CultureInfo.InvariantCulture)))
+        {
+            Assert.True(JournalReader.IsWriterAlive(journal.Path));
+            await journal.DisposeAsync();
+            Assert.False(JournalReader.IsWriterAlive(journal.Path));
+            await (await MigrationJournal.OpenForRecoveryAsync(State, _id, MigrationSide.Source)).DisposeAsync();
+        }
+
+        await journal.DisposeAsync();
     }
 
     [Fact]

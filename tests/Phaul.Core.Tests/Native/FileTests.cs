@@ -31,20 +31,6 @@ public sealed class FileTests : IDisposable
     }
 
     [Fact]
-    public void A_lock_excludes_until_it_is_let_go()
-    {
-        var path = Path.Combine(_directory.FullName, "lock");
-        using (var held = FileLock.TryTake(path))
-        {
-            Assert.NotNull(held);
-            Assert.Null(FileLock.TryTake(path));
-        }
-        using var again = FileLock.TryTake(path);
-        Assert.NotNull(again);
-        Assert.Equal(UnixFileMode.UserRead | UnixFileMode.UserWrite, File.GetUnixFileMode(path));
-    }
-
-    [Fact]
     public void A_failed_call_names_itself_and_its_reason()
     {
         var exception = Assert.Throws<NativeException>(() => DirectoryDescriptor.Open("/nonexistent"));
