@@ -23,7 +23,8 @@ internal sealed class LazyPagesDaemon : ILateMemory
     private const string UserFaultDescriptor = "anon_inode:[userfaultfd]";
     private const int StatusDescriptor = 3;
     private static readonly TimeSpan ReadyLimit = TimeSpan.FromSeconds(30);
-    private static readonly TimeSpan HandOverLimit = TimeSpan.FromSeconds(2);
+    // From one task to the next
+    private static readonly TimeSpan HandOverLimit = TimeSpan.FromSeconds(5);
 
     private readonly ChildProcess _process;
     private readonly string _workDirectory;
@@ -124,6 +125,7 @@ internal sealed class LazyPagesDaemon : ILateMemory
     /// <exception cref="PhaulException">RestoreFailed: the daemon has not got it.</exception>
     public async Task HoldMemoryAsync(int tasks, CancellationToken cancellationToken)
     {
+        var handedOver = 0;
         for (var waited = Stopwatch.StartNew(); ; await Task.Delay(1, cancellationToken).ConfigureAwait(false))
         {
             var numbers = ProcFileSystem.Host.ReadNumbers($"{_process.Pid}/fd")
@@ -134,6 +136,9 @@ internal sealed class LazyPagesDaemon : ILateMemory
                 return;
             }
 
+            if (numbers.Length > handedOver)
+                waited.Restart();
+            handedOver = numbers.Length;
             if (waited.Elapsed > HandOverLimit)
                 throw Failed($"has the memory of {numbers.Length} tasks, where {tasks} were restored");
         }

@@ -16,13 +16,18 @@ internal sealed class DescriptorHolder : IAsyncDisposable
     private const string Mark = "PHAUL_HOLDS_MEMORY_BELOW";
     private const int QueueBytes = 4 << 20;
 
+    // In the work directory: something is held by the server alone
+    private const string UnheldMark = "memory-held-once";
+
     private readonly object _lock = new();
     private readonly ChildProcess _process;
     private readonly PacketSocket _in;
     private readonly PacketSocket _out;
     private readonly List<SafeHandle> _held = [];
+    private readonly string _workDirectory;
 
-    private DescriptorHolder(ChildProcess process, PacketSocket into, PacketSocket from) => (_process, _in, _out) = (process, into, from);
+    private DescriptorHolder(ChildProcess process, PacketSocket into, PacketSocket from, string workDirectory) =>
+        (_process, _in, _out, _workDirectory) = (process, into, from, workDirectory);
 
     /// <summary>Starts it.</summary>
     /// <param name="workDirectory">What <see cref="EndThoseOfAsync"/> finds it by.</param>
@@ -48,7 +53,7 @@ internal sealed class DescriptorHolder : IAsyncDisposable
                 Output = nowhere,
                 Error = nowhere,
             });
-            return new DescriptorHolder(process, into, from);
+            return new DescriptorHolder(process, into, from, workDirectory);
         }
         catch
         {
@@ -62,8 +67,10 @@ internal sealed class DescriptorHolder : IAsyncDisposable
     /// <returns>How many were ended.</returns>
     public static Task<int> EndThoseOfAsync(string workDirectory) => LeftProcesses.EndAsync(pid => IsHolderOf(pid, workDirectory));
 
-    /// <summary>Whether an earlier process has left one for images below a directory.</summary>
-    public static bool IsThereFor(string workDirectory) => ProcFileSystem.Host.ReadNumbers("").Any(pid => IsHolderOf(pid, workDirectory));
+    /// <summary>Whether an earlier process has left one for images below a directory, and there was nothing that it could not hold.</summary>
+    public static bool HoldsAllFor(string workDirectory) =>
+        ProcFileSystem.Host.ReadNumbers("").Any(pid => IsHolderOf(pid, workDirectory))
+        && !(Directory.Exists(workDirectory) && Directory.EnumerateFiles(workDirectory, UnheldMark, SearchOption.AllDirectories).Any());
 
     /// <summary>Holds a descriptor, which stays the caller's as well.</summary>
     /// <returns>Whether it could.</returns>
@@ -72,7 +79,11 @@ internal sealed class DescriptorHolder : IAsyncDisposable
         lock (_lock)
         {
             if (!TrySend(descriptor))
+            {
+                MarkUnheld();
                 return false;
+            }
+
             _held.Add(descriptor);
             return true;
         }
@@ -93,6 +104,7 @@ internal sealed class DescriptorHolder : IAsyncDisposable
                 if (i != index && !TrySend(_held[i]))
                 {
                     // Better held by this process alone than by somebody who never lets go
+                    MarkUnheld();
                     while (_out.TryReceive(new byte[1], out var one) is > 0)
                         one?.Dispose();
                     _held.Clear();
@@ -121,6 +133,20 @@ internal sealed class DescriptorHolder : IAsyncDisposable
         await _process.DisposeAsync().ConfigureAwait(false);
         _in.Dispose();
         _out.Dispose();
+    }
+
+    // Were the server killed now, the kernel would give zeros: whoever finds a holder then must not take it for a proof
+    private void MarkUnheld()
+    {
+        try
+        {
+            File.WriteAllBytes(Path.Combine(_workDirectory, UnheldMark), []);
+        }
+        catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
+        {
+            // Then nobody is to find a holder either
+            _process.Kill(Libc.SignalKill);
+        }
     }
 
     private bool TrySend(SafeHandle descriptor)

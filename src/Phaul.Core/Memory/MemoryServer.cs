@@ -24,7 +24,8 @@ internal sealed class MemoryServer : ILateMemory
     /// <summary>What CRIU says last (LAZY_PAGES_RESTORE_FINISHED).</summary>
     public const int RestoreFinished = 0x52535446;
 
-    private static readonly TimeSpan HandOverLimit = TimeSpan.FromSeconds(2);
+    // From one task to the next
+    private static readonly TimeSpan HandOverLimit = TimeSpan.FromSeconds(5);
 
     private readonly Socket _listener;
     private readonly SafeFileHandle _directory;
@@ -39,6 +40,7 @@ internal sealed class MemoryServer : ILateMemory
     private TaskCompletionSource _handedOver = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private int _tasks;
     private int _unheld;
+    private int _stopped;
 
     private MemoryServer(Socket listener, SafeFileHandle directory, DescriptorHolder holder, PageStore store)
     {
@@ -85,9 +87,9 @@ internal sealed class MemoryServer : ILateMemory
     public async Task HoldMemoryAsync(int tasks, CancellationToken cancellationToken)
     {
         using var limit = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
-        limit.CancelAfter(HandOverLimit);
         while (true)
         {
+            limit.CancelAfter(HandOverLimit);
             if (_complete.Task.IsFaulted)
                 await _complete.Task.ConfigureAwait(false);
             var next = Volatile.Read(ref _handedOver).Task;
@@ -142,6 +144,8 @@ internal sealed class MemoryServer : ILateMemory
 
     private async Task StopAsync()
     {
+        if (Interlocked.Exchange(ref _stopped, 1) == 1)
+            return;
         await _disposing.CancelAsync().ConfigureAwait(false);
         // Its path goes by this descriptor, which must not be another's by then
         _listener.Dispose();

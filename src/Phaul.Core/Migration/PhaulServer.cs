@@ -47,8 +47,11 @@ public sealed class PhaulServer : IPhaulRemote, IAsyncDisposable
         _receiver = receiver;
         _chain = new ImageChain(config.WorkDirectory);
         _pageServers = new CriuClient(new CriuClientOptions { CriuPath = config.CriuPath, MemorySocket = config.MemorySocket });
-        Criu = new CriuClient(new CriuClientOptions { CriuPath = config.CriuPath });
+        Criu = new CriuClient(new CriuClientOptions { CriuPath = config.CriuPath, RequestTimeout = RestoreLimit });
     }
+
+    /// <summary>A restore that reads all memory takes as long as the disk does, and what is frozen meanwhile has a limit of its own.</summary>
+    internal static TimeSpan RestoreLimit { get; } = TimeSpan.FromDays(7);
 
     /// <summary>The CRIU client for the restore. Disposed with the server.</summary>
     public CriuClient Criu { get; }

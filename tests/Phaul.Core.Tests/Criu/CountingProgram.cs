@@ -1,5 +1,6 @@
 // A small process for CRIU to dump: it counts into a file, fifty times a second.
 using System.Globalization;
+using Phaul.Engines;
 using Phaul.Native;
 using Phaul.Procfs;
 
@@ -66,12 +67,24 @@ internal sealed class CountingProgram : IAsyncDisposable
         while (Count < from + 3) await Task.Delay(5, failsafe.Token);
     }
 
-    /// <summary>Kills it, also where it was restored and is no longer our child.</summary>
+    /// <summary>Kills it with its children, also where it was restored and is no longer our child.</summary>
     public async ValueTask DisposeAsync()
     {
-        await KillAsync(Pid);
+        foreach (var pid in TreeOf(Pid)) await KillAsync(pid);
         await _child.DisposeAsync();
         _directory.Delete(recursive: true);
+    }
+
+    private static int[] TreeOf(int pid)
+    {
+        try
+        {
+            return [.. ProcessTree.Capture(pid).Members.Select(member => member.Pid)];
+        }
+        catch (PhaulException)
+        {
+            return []; // it has ended
+        }
     }
 
     private async Task KillAsync(int pid)

@@ -9,7 +9,7 @@ namespace Phaul.Tests.Criu;
 public sealed class CriuFailureTests : IDisposable
 {
     private static readonly TimeSpan Failsafe = TimeSpan.FromMinutes(1);
-    private static readonly TimeSpan Soon = TimeSpan.FromMilliseconds(300);
+    private static readonly TimeSpan Soon = TimeSpan.FromSeconds(1);
 
     private readonly FakeCriu _fake = new();
 

@@ -1,4 +1,5 @@
 // A CRIU that misbehaves to order: a shell script that speaks the RPC in prepared bytes.
+using System.Diagnostics;
 using System.Text;
 using Google.Protobuf;
 using Phaul.Criu.Rpc;
@@ -49,8 +50,13 @@ internal sealed class FakeCriu : IDisposable
     /// <summary>Makes it executable.</summary>
     public FakeCriu Build()
     {
-        File.WriteAllText(Path, _script.ToString());
-        File.SetUnixFileMode(Path, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);
+        // Written by a process of its own: one that another test has just forked would have our descriptor for writing, too, and a file
+        // that somebody can write to cannot be executed
+        var draft = Path + ".draft";
+        File.WriteAllText(draft, _script.ToString());
+        using var install = Process.Start("install", ["-m", "700", draft, Path]);
+        install.WaitForExit();
+        Assert.Equal(0, install.ExitCode);
         return this;
     }
 

@@ -13,7 +13,7 @@ public sealed class FailureTests(LabFixture lab) : EndToEndTest(lab)
 {
     private const int Cancelled = 130, RolledBack = 4, NotConnected = 6;
 
-    private static readonly TimeSpan Latency = TimeSpan.FromSeconds(1);
+    private static readonly TimeSpan Latency = TimeSpan.FromSeconds(1.5);
 
     public enum Moment
     {

@@ -118,7 +118,9 @@ public sealed class MoveTests(LabFixture lab) : EndToEndTest(lab)
             var id = migration.Last("result").GetProperty("migrationId").GetString();
             foreach (var host in (LabHost[])[Lab.A, Lab.B])
             {
-                var found = await host.RunAsync("sh", "-c", $"find {StateDirectory}/images -path '*{id}*' -name 'core-*.img' | wc -l");
+                // The server removes them when the program has its memory, which the source does not wait for
+                var find = $"find {StateDirectory}/images -path '*{id}*' -name 'core-*.img' | wc -l";
+                var found = await host.RunAsync("sh", "-c", keep ? find : $"for i in $(seq 200); do n=$({find}); [ $n = 0 ] && break; sleep 0.1; done; echo $n");
                 Assert.True(found == (keep ? "1" : "0"), $"{found} core images on {host.Name}, keep: {keep}");
             }
 

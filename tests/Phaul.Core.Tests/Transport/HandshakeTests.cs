@@ -291,6 +291,24 @@ public sealed class HandshakeTests : IDisposable
         Assert.Equal(5, pair.Destination.Peer.ProtocolVersion);
     }
 
+    // A child that another test has just forked has the listening socket, too, until it executes its program
+    private static async Task ClosedForAllAsync(string path)
+    {
+        while (true)
+        {
+            try
+            {
+                using var socket = new Socket(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified);
+                await socket.ConnectAsync(new UnixDomainSocketEndPoint(path)).Within();
+                await Task.Delay(10);
+            }
+            catch (SocketException exception) when (exception.SocketErrorCode == SocketError.ConnectionRefused)
+            {
+                return;
+            }
+        }
+    }
+
     [Fact]
     public async Task AUnixSocketIsItsOwnersAloneAndAStaleOneIsReplaced()
     {
@@ -306,6 +324,7 @@ public sealed class HandshakeTests : IDisposable
         }
 
         File.Move(path + ".kept", path);
+        await ClosedForAllAsync(path);
         await using (PhaulListener listener = PhaulListener.Start(Unix(path)))
         {
             Assert.Equal(UnixFileMode.UserRead | UnixFileMode.UserWrite, File.GetUnixFileMode(path));

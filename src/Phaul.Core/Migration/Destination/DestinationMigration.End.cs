@@ -14,6 +14,8 @@ internal sealed partial class DestinationMigration
         // The old connection may look alive for a while yet; the verdict is newer than anything that could come over it.
         await _superseded.CancelAsync().ConfigureAwait(false);
         await _served.Task.ConfigureAwait(false);
+        // A commit that failed has ended with its connection: what runs from now on ends anew, with its memory
+        var endsAnew = State == MigrationState.Committing;
         DestinationMessage answer;
         try
         {
@@ -30,6 +32,12 @@ internal sealed partial class DestinationMigration
         await _recorder.WriteIfPossibleAsync(
             new Resolution(verdict == Settle.Types.Verdict.Committed ? "the held tree was run" : "the held tree was discarded", by)).ConfigureAwait(false);
         // Whoever waits for the answer does not wait for the memory.
+        if (endsAnew && _finishing is { } before)
+        {
+            await before.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+            _finishing = null;
+        }
+
         _finishing ??= FinishAsync($"settled by {by}");
         return answer;
     }

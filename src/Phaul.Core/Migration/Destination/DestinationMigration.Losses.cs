@@ -1,5 +1,6 @@
 // What a destination loses while it serves a migration, who is told, and how it gets it back.
 
+using Phaul.Engines;
 using Phaul.Journal;
 using Phaul.Wire;
 
@@ -53,12 +54,13 @@ internal sealed partial class DestinationMigration
     /// The rest of its memory was on the source, and will not come: nobody can make the program whole again. It is ended, rather than
     /// left standing where it lacks some, and what it lacks is written down.
     /// </summary>
-    private async Task LoseAsync(HeldTree held, Exception cause)
+    private async Task LoseAsync(HeldTree? held, Exception cause)
     {
         await _recorder.WriteIfPossibleAsync(new MemoryLost()).ConfigureAwait(false);
-        if (!await held.DiscardAsync().ConfigureAwait(false))
+        if (held is not null && !await held.DiscardAsync().ConfigureAwait(false))
             await _recorder.WarnAsync("Processes of the lost tree were killed but have not exited yet.").ConfigureAwait(false);
-        var lacking = await held.LackingAsync().ConfigureAwait(false);
+        // Null: it was lost before, and could not be restored again
+        var lacking = held is null ? [] : await held.LackingAsync().ConfigureAwait(false);
         var file = MissingMemory.TryWrite(_workDirectory.Path, lacking);
         var missing = lacking.Sum(part => (long)(part.Range.End - part.Range.Start));
         await _recorder.EnterIfPossibleAsync(
@@ -104,7 +106,11 @@ internal sealed partial class DestinationMigration
             throw fault;
         await _recorder.WarnAsync($"{why}. It is restored again from its images.").ConfigureAwait(false);
         await lost.DiscardAsync().ConfigureAwait(false);
+        // Whatever becomes of the restore, nobody asks that one any more
+        _held = null;
         await lost.DisposeAsync().ConfigureAwait(false);
+        // A CRIU that was killed in the middle of an earlier attempt has left tasks that sleep on, with the program's pids
+        await AbandonedTasks.KillAsync([.. lost.Tree.Members.Select(member => member.Pid)], _server.CriuPath).ConfigureAwait(false);
         var reception = RequireReception();
         _held = await reception.RestoreAgainAsync(CancellationToken.None).ConfigureAwait(false);
         await _recorder.WriteAsync(PreparedRecord(_held, reception.LastImagesDirectory), _begin.Durable).ConfigureAwait(false);

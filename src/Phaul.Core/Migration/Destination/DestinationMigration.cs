@@ -310,9 +310,13 @@ internal sealed partial class DestinationMigration : IAsyncDisposable
             _recorder.Story($"CRIU was lost in the middle of the restore; {left.Count} processes that it had left were killed");
             throw;
         }
-
-        if (reception.MemoryFault is { } fault)
+        catch (PhaulException) when (reception.MemoryFault is { } fault)
+        {
             throw fault;
+        }
+
+        if (reception.MemoryFault is { } late)
+            throw late;
         if (!TryDecide(PreparedFirst))
             throw new OperationCanceledException("The source or the server ended first.");
 
@@ -341,6 +345,7 @@ internal sealed partial class DestinationMigration : IAsyncDisposable
             if (State == MigrationState.Lost)
                 throw Lost();
             // Committing: a commit that was begun and could not be finished, as on a full disk, is asked for again
+            // What could not be restored a second time is the journal's affair, once the connection has ended
             if (State is not (MigrationState.Prepared or MigrationState.InDoubt or MigrationState.Committing) || _held is null)
                 throw new PhaulException(PhaulErrorId.InDoubt, $"Nothing is prepared here: this side is {State}") { Step = State };
             if (State != MigrationState.Committing)

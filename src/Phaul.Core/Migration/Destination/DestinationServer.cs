@@ -197,10 +197,15 @@ public sealed class DestinationServer : IAsyncDisposable
             await _control.DisposeAsync().ConfigureAwait(false);
         await _accepting.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
         await _resolving.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
-        await Task.WhenAll(_work.Keys).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
-        foreach (var migration in _migrations.Values)
-            await migration.DisposeAsync().ConfigureAwait(false);
-        _migrations.Clear();
+        // What is being done brings perhaps something more to be done
+        while (_work.Keys.Where(task => !task.IsCompleted).ToArray() is { Length: > 0 } work)
+            await Task.WhenAll(work).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        foreach (var id in _migrations.Keys)
+        {
+            if (_migrations.TryRemove(id, out var migration))
+                await migration.DisposeAsync().ConfigureAwait(false);
+        }
+
         if (State != ServerState.Faulted)
             State = ServerState.Stopped;
         _completion.TrySetResult();

@@ -107,12 +107,22 @@ internal sealed class HeldTree : IAsyncDisposable
         await using var _ = cancellationToken.Register(held._callOff.Cancel).ConfigureAwait(false);
         held._restoring = held.RunCriuAsync(criu, images, options, held._callOff.Token);
         // Tasks in the making wait for memory that never comes
-        if (await held.LosesMemoryBeforeAsync(held._prepared.Task).ConfigureAwait(false))
+        var losesMemory = await held.LosesMemoryBeforeAsync(held._prepared.Task).ConfigureAwait(false);
+        if (losesMemory)
             await held._callOff.CancelAsync().ConfigureAwait(false);
         await Task.WhenAny(held._prepared.Task, held._restoring).ConfigureAwait(false);
         if (!held._prepared.Task.IsCompletedSuccessfully)
         {
-            await held._restoring.ConfigureAwait(false);
+            try
+            {
+                await held._restoring.ConfigureAwait(false);
+            }
+            catch (OperationCanceledException) when (losesMemory && !cancellationToken.IsCancellationRequested)
+            {
+                // Nobody called it off: its memory failed, and that is to be said
+                await lateMemory!.WaitAsync(CancellationToken.None).ConfigureAwait(false);
+            }
+
             throw new PhaulException(PhaulErrorId.RestoreFailed, "CRIU restored the tree without having it held");
         }
 

@@ -1,5 +1,6 @@
 // Settling on the destination what an earlier server left: from its journal, its images and a verdict.
 
+using System.Globalization;
 using System.Text.Json;
 using Phaul.Criu;
 using Phaul.Engines;
@@ -174,13 +175,29 @@ internal sealed class DestinationRecovery
 
         await KillAsync(alive, recorder).ConfigureAwait(false);
         // CRIU may have been lost together with its server, in the middle of the restore
-        if (prepared is null && recorder.State == MigrationState.Restoring && contents.Records.OfType<Begun>().FirstOrDefault() is { } begun)
-            await AbandonedTasks.KillAsync([begun.Pid], criuPath).ConfigureAwait(false);
+        if (prepared is null && recorder.State == MigrationState.Restoring)
+            await AbandonedTasks.KillAsync(PidsOf(contents), criuPath).ConfigureAwait(false);
         await EndDaemonsAsync(contents).ConfigureAwait(false);
         if (recorder.States.Count == 0)
             await recorder.EnterAsync(MigrationState.Accepted).ConfigureAwait(false);
         await recorder.EnterAsync(MigrationState.Discarded, prepared is null ? "the server ended" : "the source tree runs").ConfigureAwait(false);
         return new Outcome(MigrationState.Discarded, 0, found, "discarded: the program is not here", ImagesDirectory: prepared?.ImagesDirectory);
+    }
+
+    /// <summary>Who was dumped, and the threads: the root by the journal, everybody by the names of the images.</summary>
+    private static IReadOnlyList<int> PidsOf(JournalContents contents)
+    {
+        var pids = contents.Records.OfType<Begun>().Take(1).Select(begun => begun.Pid).ToHashSet();
+        if (contents.Records.OfType<ImagesPlace>().LastOrDefault() is { } place && Directory.Exists(place.Directory))
+        {
+            foreach (var path in Directory.EnumerateFiles(place.Directory, "core-*.img", SearchOption.AllDirectories))
+            {
+                if (int.TryParse(Path.GetFileNameWithoutExtension(path).AsSpan("core-".Length), NumberStyles.None, CultureInfo.InvariantCulture, out var pid))
+                    pids.Add(pid);
+            }
+        }
+
+        return [.. pids];
     }
 
     private async Task<Outcome> CommitAsync(
@@ -258,9 +275,7 @@ internal sealed class DestinationRecovery
     {
         var alive = Alive(prepared);
         await ReachCommittingAsync(recorder).ConfigureAwait(false);
-        // Killed between the last page and its record: nobody lacks any, and the holder shows that nobody was given zeros
-        if (alive.Count > 0 && recorder.State == MigrationState.Running && !alive.Any(process => LateMemoryCheck.IsLate(ProcFileSystem.Host, process.Pid))
-            && contents.Records.OfType<ImagesPlace>().LastOrDefault() is { } place && DescriptorHolder.IsThereFor(place.Directory))
+        if (alive.Count > 0 && recorder.State == MigrationState.Running && HasAllMemory(contents, alive))
         {
             await EndDaemonsAsync(contents).ConfigureAwait(false);
             await recorder.WriteAsync(new MemoryComplete(), durable: true).ConfigureAwait(false);
@@ -278,6 +293,14 @@ internal sealed class DestinationRecovery
     }
 
     /// <summary>
+    /// Whether the server was killed between the last page and its record: nobody lacks any, and the holder shows that nobody was given
+    /// zeros in place of it.
+    /// </summary>
+    private static bool HasAllMemory(JournalContents contents, IReadOnlyList<JournaledProcess> alive) =>
+        alive.All(process => LateMemoryCheck.IsLate(ProcFileSystem.Host, process.Pid) == false)
+        && contents.Records.OfType<ImagesPlace>().LastOrDefault() is { } place && DescriptorHolder.HoldsAllFor(place.Directory);
+
+    /// <summary>
     /// It ran, and stands still wherever it needs memory that the server before would have given it. Its images are whole: it goes on
     /// from them, and what it did since is lost.
     /// </summary>
@@ -290,7 +313,7 @@ internal sealed class DestinationRecovery
         bool isReplacement = again.Any(record => record is Journal.Prepared);
         bool? runs = (alive.Count > 0, isReplacement) switch
         {
-            (true, false) => false,
+            (true, false) => HasAllMemory(contents, alive),
             (true, true) => HeldTasks.Look(alive.Select(process => process.Pid)) switch
             {
                 TreeHold.Running => true,
@@ -452,9 +475,11 @@ internal sealed class DestinationRecovery
             ? ProcessOptionsOnWire.FromMessage(RestoreOptions.Parser.ParseJson(json.GetString()!))
             : new ProcessOptions();
         await using var criuLog = CriuLogFollower.For(recorder, Path.GetDirectoryName(prepared.ImagesDirectory)!, _followCriuLog);
-        await using var criu = new CriuClient(new CriuClientOptions { CriuPath = _criuPath });
+        await using var criu = new CriuClient(new CriuClientOptions { CriuPath = _criuPath, RequestTimeout = PhaulServer.RestoreLimit });
         async Task<HeldTree> RestoreAsync(CancellationToken token)
         {
+            // A CRIU that was killed in the middle of an earlier attempt has left tasks that sleep on, with the program's pids
+            await AbandonedTasks.KillAsync([.. prepared.Processes.Select(process => process.Pid)], _criuPath).ConfigureAwait(false);
             var tree = await HeldTree.RestoreEagerlyAsync(criu, prepared.ImagesDirectory, restore, token).ConfigureAwait(false);
             await recorder.WriteAsync(
                 prepared with

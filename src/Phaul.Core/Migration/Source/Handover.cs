@@ -89,13 +89,15 @@ internal sealed partial class Handover : ILastStep
             {
                 await SeeTreeDieAsync(dump).ConfigureAwait(false);
                 await CommitAsync().ConfigureAwait(false);
+                await _recorder.EnterIfPossibleAsync(MigrationState.Completed).ConfigureAwait(false);
+                // The kernel takes back the dead tree's memory meanwhile. A CRIU that hangs has nothing left to harm
+                if (await Task.WhenAny(dump, Task.Delay(LateEndLimit, CancellationToken.None)).ConfigureAwait(false) != dump)
+                    criu.Kill();
             }
             finally
             {
                 await ((Task)dump).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
             }
-
-            await _recorder.EnterIfPossibleAsync(MigrationState.Completed).ConfigureAwait(false);
         }
         finally
         {
@@ -157,6 +159,7 @@ internal sealed partial class Handover : ILastStep
     {
         await _recorder.EnterAsync(MigrationState.Transferring).ConfigureAwait(false);
         await WatchFrozenTreeAsync(config.Pid).ConfigureAwait(false);
+        RequireAllOf(imagesPath);
         await SendImagesAsync(imagesPath, callOff).ConfigureAwait(false);
     }
 
@@ -168,6 +171,16 @@ internal sealed partial class Handover : ILastStep
         // Zombies among its children are no sign that CRIU has begun to kill it.
         _endedBefore = _tree.Exited.Count;
         await _recorder.WriteAsync(tree.ToRecord()).ConfigureAwait(false);
+    }
+
+    /// <summary>Who is to be killed is who was dumped: were one overlooked (no descriptor free to read /proc with), it would run on here.</summary>
+    private void RequireAllOf(string imagesPath)
+    {
+        var dumped = Directory.EnumerateFiles(imagesPath, "mm-*.img").Count(); // of each that has memory, zombies not
+        if (_tree!.Alive.Count >= dumped)
+            return;
+        throw new PhaulException(
+            PhaulErrorId.DumpFailed, $"CRIU dumped {dumped} processes, and only {_tree.Alive.Count} of them are found in /proc");
     }
 
     private async Task SendImagesAsync(string imagesPath, CancellationToken callOff)

@@ -23,6 +23,8 @@ internal sealed unsafe class ProcessDescriptor : SafeHandleZeroOrMinusOneIsInval
     {
         get
         {
+            // The number may be another's by now
+            ObjectDisposedException.ThrowIf(IsClosed, this);
             // Signal 0 still reaches a zombie: readiness is what tells the end.
             var poll = new Libc.PollEntry { Descriptor = (int)handle, Events = Libc.PollIn };
             return Libc.Check(Libc.Poll(&poll, 1, 0), "poll(pidfd)") > 0;
@@ -56,6 +58,7 @@ internal sealed unsafe class ProcessDescriptor : SafeHandleZeroOrMinusOneIsInval
     /// <exception cref="NativeException">It may not be signalled.</exception>
     public bool SendSignal(int signal)
     {
+        ObjectDisposedException.ThrowIf(IsClosed, this);
         if (Libc.PidfdSendSignal((int)handle, signal) >= 0) return true;
         return Marshal.GetLastPInvokeError() == Libc.Esrch ? false : throw Libc.Failure($"pidfd_send_signal({Pid}, {signal})");
     }

@@ -17,7 +17,7 @@ internal static class LateMemoryCheck
     {
         for (var waited = TimeSpan.Zero; ; waited += Pause)
         {
-            var late = tree.Members.Where(member => IsLate(proc, member.Pid)).ToList();
+            var late = tree.Members.Where(member => IsLate(proc, member.Pid) == true).ToList();
             if (late.Count == 0)
                 return [];
             if (waited >= Patience)
@@ -40,11 +40,12 @@ internal static class LateMemoryCheck
     {
         var pids = known.ToHashSet();
         return [.. proc.ReadNumbers("").Select(pid => ProcStat.Read(proc, pid)).OfType<ProcStat>()
-            .Where(stat => !pids.Contains(stat.Pid) && !stat.HasEnded && stat.StartTime >= since && IsLate(proc, stat.Pid))];
+            .Where(stat => !pids.Contains(stat.Pid) && !stat.HasEnded && stat.StartTime >= since && IsLate(proc, stat.Pid) == true)];
     }
 
     /// <summary>Whether a mapping has the flag <c>um</c> (proc(5), smaps): missing pages are somebody's to deliver.</summary>
-    internal static bool IsLate(ProcFileSystem proc, int pid)
+    /// <returns>Null: it cannot be looked at, or has just ended.</returns>
+    internal static bool? IsLate(ProcFileSystem proc, int pid)
     {
         try
         {
@@ -53,8 +54,7 @@ internal static class LateMemoryCheck
         }
         catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
         {
-            // Ended, or not to be looked at: other checks say so.
-            return false;
+            return null;
         }
     }
 }
