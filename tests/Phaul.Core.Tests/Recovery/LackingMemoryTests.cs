@@ -1,6 +1,7 @@
 // What recovery makes of a journal of a program that was to get its memory from a process that has ended.
 
 using Phaul.Journal;
+using Phaul.Memory;
 using Phaul.Native;
 using Phaul.Tests.Journal;
 
@@ -27,6 +28,30 @@ public sealed class LackingMemoryTests : IDisposable
         Assert.Contains("images", resolution.Found, StringComparison.Ordinal);
         Assert.Contains("left alone", resolution.Found, StringComparison.Ordinal);
         Assert.False(program.HasExited);
+    }
+
+    [Theory]
+    [InlineData(true)]
+    // Something was held by the server alone: it may have been given zeros, and the holder shows nothing
+    [InlineData(false)]
+    public async Task WhatHasAllItsMemoryIsLeftToRun(bool isHeld)
+    {
+        var images = Directory.CreateDirectory(Path.Combine(_state.State.Path, "images", "1"));
+        await using var holder = DescriptorHolder.Start(images.FullName);
+        if (!isHeld)
+            await File.WriteAllBytesAsync(Path.Combine(images.FullName, "memory-held-once"), []);
+        await using var program = ChildProcess.Start(new ProcessStart { File = "sleep", Arguments = ["600"] });
+        await WriteAsync([
+            Prepared(program.Pid), new ImagesPlace(images.Parent!.FullName), new MemoryServed(), new Resuming(), Entered(MigrationState.Running),
+        ]);
+
+        var resolution = Assert.Single(await ResolveAsync());
+
+        Assert.False(program.HasExited);
+        Assert.Equal(isHeld ? ResolutionOutcome.Settled : ResolutionOutcome.Unresolved, resolution.Outcome);
+        Assert.Equal(!isHeld, Assert.Single(await new MigrationHistory(_state.State).ReadAsync()).NeedsResolution);
+        if (isHeld)
+            Assert.Contains("has all its memory", resolution.Found, StringComparison.Ordinal);
     }
 
     [Fact]

@@ -131,6 +131,7 @@ internal sealed partial class DestinationMigration
         await EndCriuLogAsync().ConfigureAwait(false);
         // The last of the memory comes out of the images.
         await _filling.ConfigureAwait(false);
+        await _fill.RecordLeftAsync().ConfigureAwait(false);
         // What was refused has no images; what failed keeps them for a post-mortem.
         if (State == MigrationState.Running && !_begin.KeepImages && !_fill.KeepsImages && _workDirectory.TryRemove() is { } obstacle)
             await _recorder.WarnAsync($"The images in {_workDirectory.Path} could not be removed: {obstacle}").ConfigureAwait(false);

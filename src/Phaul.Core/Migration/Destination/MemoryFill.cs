@@ -14,6 +14,7 @@ internal sealed class MemoryFill
     private readonly MigrationRecorder _recorder;
     private readonly string _workDirectory;
     private readonly Func<string, Task> _replace;
+    private bool _isUnrecorded;
 
     /// <param name="recorder">Of the migration.</param>
     /// <param name="workDirectory">Where its images are.</param>
@@ -45,8 +46,7 @@ internal sealed class MemoryFill
 
             await complete.ConfigureAwait(false);
             CompleteAfter = since.Elapsed;
-            // Whoever finds no such record takes the program for one that lacks memory, and needs the images
-            KeepsImages = !await _recorder.WriteIfPossibleAsync(new MemoryComplete()).ConfigureAwait(false);
+            await RecordAsync().ConfigureAwait(false);
         }
         catch (Exception exception)
         {
@@ -54,6 +54,13 @@ internal sealed class MemoryFill
             await (lose is null ? ReplaceAsync(held, since) : LoseAsync(held, exception, lose)).ConfigureAwait(false);
         }
     }
+
+    /// <summary>Tries once more, at the end, to record what could not be recorded when it came about.</summary>
+    public Task RecordLeftAsync() => _isUnrecorded ? RecordAsync() : Task.CompletedTask;
+
+    // Whoever finds no such record takes the program for one that lacks memory, and needs the images
+    private async Task RecordAsync() =>
+        KeepsImages = _isUnrecorded = !await _recorder.WriteIfPossibleAsync(new MemoryComplete()).ConfigureAwait(false);
 
     private async Task LoseAsync(HeldTree held, Exception exception, Func<HeldTree, Exception, Task> lose)
     {
@@ -85,7 +92,7 @@ internal sealed class MemoryFill
             await _replace(
                 $"What the program did on this host in its first {since.Elapsed.TotalMilliseconds:0} ms is lost: it was killed and goes on " +
                 "from the moment of the hand-over").ConfigureAwait(false);
-            KeepsImages = !await _recorder.WriteIfPossibleAsync(new MemoryComplete()).ConfigureAwait(false);
+            await RecordAsync().ConfigureAwait(false);
         }
         catch (Exception exception)
         {
