@@ -139,7 +139,7 @@ internal sealed class LazyPagesDaemon : ILateMemory
             if (numbers.Length > handedOver)
                 waited.Restart();
             handedOver = numbers.Length;
-            if (waited.Elapsed > HandOverLimit)
+            if (waited.Elapsed > HandOverLimit || _process.HasExited)
                 throw Failed($"has the memory of {numbers.Length} tasks, where {tasks} were restored");
         }
     }

@@ -57,8 +57,13 @@ internal static class AbandonedTasks
     private static bool IsAbandoned(int pid, string criu)
     {
         var proc = ProcFileSystem.Host;
-        if (ProcStat.Read(proc, pid) is not { } stat || IsCriu(proc, stat.ParentPid, criu))
-            return false;
+        // What another migration holds is below its CRIU, the root right below it. What nobody holds has init above it
+        for (var stat = ProcStat.Read(proc, pid); stat is not { ParentPid: <= 1 }; stat = ProcStat.Read(proc, stat.ParentPid))
+        {
+            if (stat is null || IsCriu(proc, stat.ParentPid, criu))
+                return false;
+        }
+
         return IsCriu(proc, pid, criu) || HeldTasks.Look([pid], proc) == TreeHold.Held;
     }
 

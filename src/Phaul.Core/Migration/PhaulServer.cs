@@ -50,8 +50,8 @@ public sealed class PhaulServer : IPhaulRemote, IAsyncDisposable
         Criu = new CriuClient(new CriuClientOptions { CriuPath = config.CriuPath, RequestTimeout = RestoreLimit });
     }
 
-    /// <summary>A restore that reads all memory takes as long as the disk does, and what is frozen meanwhile has a limit of its own.</summary>
-    internal static TimeSpan RestoreLimit { get; } = TimeSpan.FromDays(7);
+    /// <summary>A restore that reads all memory takes as long as the disk does: some terabytes at 200 MB/s.</summary>
+    internal static TimeSpan RestoreLimit { get; } = TimeSpan.FromHours(6);
 
     /// <summary>The CRIU client for the restore. Disposed with the server.</summary>
     public CriuClient Criu { get; }

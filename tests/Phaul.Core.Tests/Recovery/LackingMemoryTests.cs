@@ -31,18 +31,21 @@ public sealed class LackingMemoryTests : IDisposable
     }
 
     [Theory]
-    [InlineData(true)]
+    [InlineData("", true)]
     // Something was held by the server alone: it may have been given zeros, and the holder shows nothing
-    [InlineData(false)]
-    public async Task WhatHasAllItsMemoryIsLeftToRun(bool isHeld)
+    [InlineData("held once", false)]
+    // Somebody had begun to end it
+    [InlineData("lost", false)]
+    public async Task WhatHasAllItsMemoryIsLeftToRun(string but, bool isHeld)
     {
         var images = Directory.CreateDirectory(Path.Combine(_state.State.Path, "images", "1"));
         await using var holder = DescriptorHolder.Start(images.FullName);
-        if (!isHeld)
+        if (but == "held once")
             await File.WriteAllBytesAsync(Path.Combine(images.FullName, "memory-held-once"), []);
         await using var program = ChildProcess.Start(new ProcessStart { File = "sleep", Arguments = ["600"] });
         await WriteAsync([
             Prepared(program.Pid), new ImagesPlace(images.Parent!.FullName), new MemoryServed(), new Resuming(), Entered(MigrationState.Running),
+            .. but == "lost" ? (JournalRecord[])[new MemoryLost()] : [],
         ]);
 
         var resolution = Assert.Single(await ResolveAsync());

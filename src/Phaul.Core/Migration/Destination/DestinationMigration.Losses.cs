@@ -59,14 +59,17 @@ internal sealed partial class DestinationMigration
         await _recorder.WriteIfPossibleAsync(new MemoryLost()).ConfigureAwait(false);
         if (held is not null && !await held.DiscardAsync().ConfigureAwait(false))
             await _recorder.WarnAsync("Processes of the lost tree were killed but have not exited yet.").ConfigureAwait(false);
-        // Null: it was lost before, and could not be restored again
-        var lacking = held is null ? [] : await held.LackingAsync().ConfigureAwait(false);
+        // Null: it was lost before, and could not be restored again: it lacks all that was to follow
+        var missing = held is null ? "What was to follow of its memory had not arrived" : await MissingAsync(held).ConfigureAwait(false);
+        await _recorder.EnterIfPossibleAsync(MigrationState.Lost, $"{cause.Message.TrimEnd('.')}. {missing}", durable: true).ConfigureAwait(false);
+    }
+
+    private async Task<string> MissingAsync(HeldTree held)
+    {
+        var lacking = await held.LackingAsync().ConfigureAwait(false);
         var file = MissingMemory.TryWrite(_workDirectory.Path, lacking);
         var missing = lacking.Sum(part => (long)(part.Range.End - part.Range.Start));
-        await _recorder.EnterIfPossibleAsync(
-            MigrationState.Lost,
-            $"{cause.Message.TrimEnd('.')}. {(missing + (1 << 20) - 1) >> 20} MiB of its memory had not arrived{(file is null ? "" : $"; which is in {file}")}",
-            durable: true).ConfigureAwait(false);
+        return $"{(missing + (1 << 20) - 1) >> 20} MiB of its memory had not arrived{(file is null ? "" : $"; which is in {file}")}";
     }
 
     private PhaulException Lost() => DestinationRecovery.Lost(_recorder.States[^1].Reason ?? "its memory did not arrive");

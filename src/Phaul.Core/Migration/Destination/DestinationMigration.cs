@@ -345,7 +345,16 @@ internal sealed partial class DestinationMigration : IAsyncDisposable
             if (State == MigrationState.Lost)
                 throw Lost();
             // Committing: a commit that was begun and could not be finished, as on a full disk, is asked for again
-            // What could not be restored a second time is the journal's affair, once the connection has ended
+            if (State == MigrationState.Committing && _held is null)
+            {
+                // Asked again, the source is answered out of the journal: by then this is gone
+                throw new PhaulException(
+                    PhaulErrorId.ServerBusy, "The restored tree was lost, and could not be restored again at once. It will be, when it is asked for again")
+                {
+                    Step = State,
+                };
+            }
+
             if (State is not (MigrationState.Prepared or MigrationState.InDoubt or MigrationState.Committing) || _held is null)
                 throw new PhaulException(PhaulErrorId.InDoubt, $"Nothing is prepared here: this side is {State}") { Step = State };
             if (State != MigrationState.Committing)

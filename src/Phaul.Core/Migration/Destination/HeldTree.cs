@@ -119,8 +119,8 @@ internal sealed class HeldTree : IAsyncDisposable
             }
             catch (OperationCanceledException) when (losesMemory && !cancellationToken.IsCancellationRequested)
             {
-                // Nobody called it off: its memory failed, and that is to be said
-                await lateMemory!.WaitAsync(CancellationToken.None).ConfigureAwait(false);
+                await SayWhyMemoryFailedAsync(lateMemory!).ConfigureAwait(false);
+                throw;
             }
 
             throw new PhaulException(PhaulErrorId.RestoreFailed, "CRIU restored the tree without having it held");
@@ -139,9 +139,14 @@ internal sealed class HeldTree : IAsyncDisposable
             held._verdict.TrySetResult(false);
             await ((Task)held._restoring).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
             held._watch?.Dispose();
+            if (losesMemory && !cancellationToken.IsCancellationRequested)
+                await SayWhyMemoryFailedAsync(lateMemory!).ConfigureAwait(false);
             throw;
         }
     }
+
+    // Nobody called it off: its memory failed, and that is what the caller is to hear
+    private static Task SayWhyMemoryFailedAsync(ILateMemory lateMemory) => lateMemory.WaitAsync(CancellationToken.None);
 
     /// <summary>The restore, from beginning to end: CRIU waits in post-restore for the verdict, and with it everything that it restored.</summary>
     private async Task<int> RunCriuAsync(CriuClient criu, LateImages images, ProcessOptions options, CancellationToken cancellationToken)

@@ -294,10 +294,11 @@ internal sealed class DestinationRecovery
 
     /// <summary>
     /// Whether the server was killed between the last page and its record: nobody lacks any, and the holder shows that nobody was given
-    /// zeros in place of it.
+    /// zeros in place of it. Not what somebody has given up already: it may be dying, or have been let go of.
     /// </summary>
     private static bool HasAllMemory(JournalContents contents, IReadOnlyList<JournaledProcess> alive) =>
-        alive.All(process => LateMemoryCheck.IsLate(ProcFileSystem.Host, process.Pid) == false)
+        !contents.Records.Any(record => record is MemoryLost)
+        && alive.All(process => LateMemoryCheck.IsLate(ProcFileSystem.Host, process.Pid) == false)
         && contents.Records.OfType<ImagesPlace>().LastOrDefault() is { } place && DescriptorHolder.HoldsAllFor(place.Directory);
 
     /// <summary>

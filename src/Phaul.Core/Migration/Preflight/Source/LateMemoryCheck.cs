@@ -44,13 +44,20 @@ internal static class LateMemoryCheck
     }
 
     /// <summary>Whether a mapping has the flag <c>um</c> (proc(5), smaps): missing pages are somebody's to deliver.</summary>
-    /// <returns>Null: it cannot be looked at, or has just ended.</returns>
+    /// <returns>Null: it cannot be looked at, or is ending and has no memory any more.</returns>
     internal static bool? IsLate(ProcFileSystem proc, int pid)
     {
         try
         {
-            return File.ReadLines(proc.PathOf($"{pid}/smaps"))
-                .Any(line => line.StartsWith("VmFlags:", StringComparison.Ordinal) && line.Split(' ').Contains("um"));
+            bool? isLate = null;
+            foreach (var line in File.ReadLines(proc.PathOf($"{pid}/smaps")).Where(line => line.StartsWith("VmFlags:", StringComparison.Ordinal)))
+            {
+                if (line.Split(' ').Contains("um"))
+                    return true;
+                isLate = false;
+            }
+
+            return isLate;
         }
         catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
         {
