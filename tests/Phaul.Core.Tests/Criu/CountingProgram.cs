@@ -11,9 +11,11 @@ internal sealed class CountingProgram : IAsyncDisposable
 {
     private static readonly TimeSpan Failsafe = TimeSpan.FromSeconds(30);
 
-    // Waiting is done by reading from a pipe that nobody writes to: a sleep would be another process.
+    // Waiting is done by reading from a pipe that nobody writes to: a sleep would be another process, and so would be
+    // the one that has made the pipe, were it not waited for.
     private const string Script = """
         exec 3<> <(:)
+        wait $!
         i=0
         while :; do i=$((i+1)); echo $i >>"$0"; read -t 0.02 -u 3; done
         """;
