@@ -29,7 +29,7 @@ public sealed class HeldTreeTests(RealCriu real) : IDisposable
         int restorer = Processes.ParentOf(held.Tree.RootPid);
         Libc.Check(Libc.Kill(restorer, Libc.SignalStop), "kill");
         var resuming = held.ResumeAsync();
-        // All of them: on a busy machine the shell of the program's <(:) may have been dumped as well, and what lives is waited for
+        // All of them: a tree of which one lives is given up later, by CRIU's own time-out
         foreach (var member in held.Tree.Members)
         {
             using var process = ProcessDescriptor.TryOpen(member.Pid);

@@ -15,7 +15,8 @@ internal sealed partial class DestinationMigration
         await _superseded.CancelAsync().ConfigureAwait(false);
         await _served.Task.ConfigureAwait(false);
         // A commit that failed has ended with its connection: what runs from now on ends anew, with its memory
-        var endsAnew = State == MigrationState.Committing ? _finishing : null;
+        if (State == MigrationState.Committing)
+            _finishing = null;
         DestinationMessage answer;
         try
         {
@@ -32,13 +33,7 @@ internal sealed partial class DestinationMigration
         await _recorder.WriteIfPossibleAsync(
             new Resolution(verdict == Settle.Types.Verdict.Committed ? "the held tree was run" : "the held tree was discarded", by)).ConfigureAwait(false);
         // Whoever waits for the answer does not wait for the memory.
-        if (_finishing == endsAnew)
-        {
-            if (endsAnew is not null)
-                await endsAnew.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
-            _finishing = FinishAsync($"settled by {by}");
-        }
-
+        _finishing ??= FinishAsync($"settled by {by}");
         return answer;
     }
 

@@ -344,7 +344,6 @@ internal sealed partial class DestinationMigration : IAsyncDisposable
                 return new Running { RootPid = _rootPid };
             if (State == MigrationState.Lost)
                 throw Lost();
-            // Committing: a commit that was begun and could not be finished, as on a full disk, is asked for again
             if (State == MigrationState.Committing && _held is null)
             {
                 // Asked again, the source is answered out of the journal: by then this is gone
@@ -355,6 +354,7 @@ internal sealed partial class DestinationMigration : IAsyncDisposable
                 };
             }
 
+            // Committing: a commit that was begun and could not be finished, as on a full disk, is asked for again
             if (State is not (MigrationState.Prepared or MigrationState.InDoubt or MigrationState.Committing) || _held is null)
                 throw new PhaulException(PhaulErrorId.InDoubt, $"Nothing is prepared here: this side is {State}") { Step = State };
             if (State != MigrationState.Committing)

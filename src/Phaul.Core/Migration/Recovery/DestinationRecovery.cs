@@ -1,9 +1,9 @@
 // Settling on the destination what an earlier server left: from its journal, its images and a verdict.
 
-using System.Globalization;
 using System.Text.Json;
 using Phaul.Criu;
 using Phaul.Engines;
+using Phaul.Images.Pages;
 using Phaul.Journal;
 using Phaul.Memory;
 using Phaul.Native;
@@ -184,20 +184,14 @@ internal sealed class DestinationRecovery
         return new Outcome(MigrationState.Discarded, 0, found, "discarded: the program is not here", ImagesDirectory: prepared?.ImagesDirectory);
     }
 
-    /// <summary>Who was dumped, and the threads: the root by the journal, everybody by the names of the images.</summary>
+    /// <summary>Who was dumped: the root by the journal, everybody that has memory by the images.</summary>
     private static IReadOnlyList<int> PidsOf(JournalContents contents)
     {
-        var pids = contents.Records.OfType<Begun>().Take(1).Select(begun => begun.Pid).ToHashSet();
-        if (contents.Records.OfType<ImagesPlace>().LastOrDefault() is { } place && Directory.Exists(place.Directory))
-        {
-            foreach (var path in Directory.EnumerateFiles(place.Directory, "core-*.img", SearchOption.AllDirectories))
-            {
-                if (int.TryParse(Path.GetFileNameWithoutExtension(path).AsSpan("core-".Length), NumberStyles.None, CultureInfo.InvariantCulture, out var pid))
-                    pids.Add(pid);
-            }
-        }
-
-        return [.. pids];
+        var root = contents.Records.OfType<Begun>().Take(1).Select(begun => begun.Pid);
+        var owners = contents.Records.OfType<ImagesPlace>().LastOrDefault() is { } place && Directory.Exists(place.Directory)
+            ? Directory.EnumerateDirectories(place.Directory).SelectMany(PagemapImage.OwnersIn)
+            : [];
+        return [.. root.Union(owners.Where(owner => owner is { Kind: PageOwnerKind.Task, Id: <= int.MaxValue }).Select(owner => (int)owner.Id))];
     }
 
     private async Task<Outcome> CommitAsync(
